@@ -1,0 +1,2 @@
+//! The `nct` tool.
+fn main() {}
