@@ -2,7 +2,7 @@
 
 use super::latch::Snapshot;
 use super::line::Line;
-use crate::mem::{AllocError, ZeroedArray};
+use crate::mem::{AllocError, Pages, ZeroedArray};
 use crate::scale::{interval_start, reciprocal_scale};
 use crate::sync::{AtomicPtr, AtomicUsize, order};
 use crossbeam_utils::CachePadded;
@@ -28,16 +28,16 @@ pub(crate) struct Array {
 
 impl Array {
     /// An empty generation of `len` buckets.
-    pub(crate) fn new(len: usize, age: u64, fraction_bits: u32, presized: bool) -> Result<Box<Self>, AllocError> {
-        let lines = ZeroedArray::new(len, presized)?;
-        crate::mem::try_box(Self {
+    pub(crate) fn new(len: usize, age: u64, fraction_bits: u32, pages: Pages) -> Result<Box<Self>, AllocError> {
+        let lines = ZeroedArray::try_new(len, pages)?;
+        Ok(Box::new(Self {
             lines,
             age,
             fraction_bits,
             next: AtomicPtr::new(core::ptr::null_mut()),
             claim: CachePadded::new(AtomicUsize::new(0)),
             watermark: CachePadded::new(AtomicUsize::new(0)),
-        })
+        }))
     }
 
     /// The number of buckets.

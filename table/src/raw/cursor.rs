@@ -5,7 +5,7 @@
 //! that stays for the whole iteration is yielded exactly once.
 
 use super::{Table, local, nulls, ticket};
-use crate::rcu::Pinned;
+use crate::rcu::Guard;
 use crate::sync::check::mutant;
 
 impl Table {
@@ -16,7 +16,7 @@ impl Table {
     /// as it is. `out` is cleared first. Lock-free as [`find`](Self::find).
     pub fn step(
         &self,
-        guard: &impl Pinned,
+        guard: &Guard,
         cursor: u64,
         rehash: &impl Fn(u32) -> u64,
         out: &mut Vec<(u64, u32)>,

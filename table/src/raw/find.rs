@@ -8,7 +8,7 @@ use super::Table;
 use super::array::Array;
 use super::line::{Line, tag_of};
 use super::{local, nulls, ticket};
-use crate::rcu::Pinned;
+use crate::rcu::Guard;
 use crate::sync::check::mutant;
 
 impl Table {
@@ -20,7 +20,7 @@ impl Table {
     /// Lock-free: a repetition implies that another thread moved the bucket or recycled a line of it. On average one
     /// cache line is touched besides the entry itself.
     #[inline]
-    pub fn find<R>(&self, guard: &impl Pinned, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
+    pub fn find<R>(&self, guard: &Guard, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
         let _ = guard;
         let s = self.root.load();
         // SAFETY: the latch yields a generation that was the root while we were pinned: not freed before we unpin.
@@ -74,7 +74,7 @@ impl Table {
     /// `eq(i, handle)` belongs to `hashes[i]`; `found(i, result)` is called once for each, in order.
     pub fn find_many<R>(
         &self,
-        guard: &impl Pinned,
+        guard: &Guard,
         hashes: &[u64],
         prefetch: impl Fn(u32),
         mut eq: impl FnMut(usize, u32) -> Option<R>,

@@ -36,8 +36,10 @@ pub use local::{ThreadStats, thread_stats};
 pub use stats::Stats;
 pub use write::{InsertError, Probe, Stale, Written};
 
-use crate::rcu::{Garbage, Pinned};
-use crate::sync::{AtomicUsize, TryLock};
+use crate::rcu::Guard;
+use crate::rcu::garbage::Garbage;
+use crate::mem::Pages;
+use crate::sync::{AtomicBool, AtomicUsize, Lock};
 use array::Array;
 use core::sync::atomic::Ordering::Relaxed;
 use latch::Latch;
@@ -50,7 +52,7 @@ pub struct Table {
     count: count::Counter,
     lines: Lines,
     /// Held to start a resize or to publish its end.
-    admin: TryLock<()>,
+    admin: Lock<()>,
     /// The length that a queued resize shall have; 0: none.
     wanted: AtomicUsize,
     /// The table does not shrink by itself below this many buckets.
@@ -58,11 +60,13 @@ pub struct Table {
     /// Generations that left the root and may still be looked at.
     retired: Garbage<Box<Array>>,
     /// Generations that nobody can look at any more, given back in slices.
-    dying: TryLock<Vec<Box<Array>>>,
+    dying: Lock<Vec<Box<Array>>>,
+    /// Whether `retired` or `dying` may hold something.
+    litter: AtomicBool,
 }
 
-/// Entries per line that a table is sized for.
-const FILL: usize = 5;
+/// Entries per bucket on average above which a table grows, and for which it is sized: five of eight slots.
+const FILL: usize = if cfg!(nulls_loom) { 1 } else { 5 };
 
 impl Table {
     /// An empty table with one bucket.
@@ -87,20 +91,26 @@ impl Table {
     /// # Errors
     /// [`AllocError`] when there is no memory for the buckets.
     pub fn with_limit(entries: usize, limit: Option<usize>) -> Result<Self, AllocError> {
-        let len = entries.div_ceil(FILL).max(1);
-        let array = Array::new(len, 0, array::FRACTION_BITS, true)?;
+        let len = Self::buckets_for(entries);
+        let array = Array::new(len, 0, array::FRACTION_BITS, Pages::Huge)?;
         let snapshot = array.snapshot();
         let _ = Box::into_raw(array);
         Ok(Self {
             root: Latch::new(snapshot),
             count: count::Counter::new(limit),
-            lines: Lines::new(),
-            admin: TryLock::new(()),
+            lines: Lines::try_new()?,
+            admin: Lock::new(()),
             wanted: AtomicUsize::new(0),
             floor: AtomicUsize::new(len),
-            retired: Garbage::new(),
-            dying: TryLock::new(Vec::new()),
+            retired: Garbage::try_new()?,
+            litter: AtomicBool::new(false),
+            dying: Lock::new(Vec::new()),
         })
+    }
+
+    /// How many buckets hold `entries` handles without growing.
+    pub fn buckets_for(entries: usize) -> usize {
+        entries.div_ceil(FILL).max(1)
     }
 
     /// The number of handles. Exact for a limited table and while nobody writes, else a sum of counters read one after
@@ -156,22 +166,19 @@ impl Table {
             // SAFETY: the root is allocated as long as the table, and `&mut self` keeps everybody else out.
             unsafe { root.as_ref() }
         };
-        let mut n = 0;
         while let Some(a) = array {
             for b in 0..a.len() {
-                n += self.drain_bucket(a.head(b), &mut f);
+                self.drain_bucket(a.head(b), &mut f);
             }
             array = a.next();
         }
-        self.count.sub(0, n);
         debug_assert_eq!(self.count.get(), 0);
     }
 
-    fn drain_bucket(&self, head: &line::Line, f: &mut impl FnMut(u32)) -> i64 {
+    fn drain_bucket(&self, head: &line::Line, f: &mut impl FnMut(u32)) {
         if ticket::load(head) & ticket::MOVED != 0 {
-            return 0;
+            return;
         }
-        let mut n = 0;
         let mut line = head;
         loop {
             for i in line.tags().used() {
@@ -179,13 +186,13 @@ impl Table {
                 if x != 0 {
                     // Cleared first: if `f` panics, the rest is still there and this one is not seen twice.
                     line.clear(i);
-                    n += 1;
+                    self.count.sub(0, 1);
                     f(x);
                 }
             }
             let link = line.link();
             if nulls::is_end(link) {
-                return n;
+                return;
             }
             // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
             line = unsafe { &*link };
@@ -198,7 +205,7 @@ impl Table {
 
     /// The current generation.
     #[inline(always)]
-    fn root_array<'g>(&'g self, guard: &'g impl Pinned) -> &'g Array {
+    fn root_array<'g>(&'g self, guard: &'g Guard) -> &'g Array {
         let _ = guard;
         // SAFETY: the latch yields a generation that was the root while the caller was pinned: it is not freed before
         // the guard goes.
@@ -207,8 +214,7 @@ impl Table {
 
     /// Bytes of arrays that are retired and not yet freed.
     fn garbage_bytes(&self) -> usize {
-        let dying = self.dying.try_with(|d| d.iter().map(|t| t.bytes()).sum::<usize>());
-        self.retired.bytes() + dying.unwrap_or(0)
+        self.retired.waiting().bytes + self.dying.lock().iter().map(|t| t.bytes()).sum::<usize>()
     }
 }
 

@@ -12,8 +12,9 @@
 use super::array::{Array, FRACTION_BITS};
 use super::line::{Line, SLOTS};
 use super::scratch::Scratch;
-use super::{AllocError, Table, local, nulls, ticket};
-use crate::rcu::Pinned;
+use super::{AllocError, FILL, Table, local, nulls, ticket};
+use crate::mem::Pages;
+use crate::rcu::Guard;
 use crate::sync::check::mutant;
 use crate::sync::{Backoff, fence, order};
 use core::sync::atomic::Ordering::Relaxed;
@@ -23,9 +24,6 @@ const SHARE: usize = if cfg!(nulls_loom) { 1 } else { 16 };
 
 /// Bytes of a retired array that one look after the table gives back.
 const SLICE: usize = 256 << 10;
-
-/// Entries per line on average at which the table grows.
-const FILL: usize = 5;
 
 /// An entry on its way.
 #[derive(Clone, Copy, Debug)]
@@ -164,15 +162,15 @@ impl Table {
 
     /// Does one share of a running resize, and finishes it when nothing is left to move.
     #[inline]
-    pub(super) fn help(&self, guard: &impl Pinned, rehash: &impl Fn(u32) -> u64) {
+    pub(super) fn help(&self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
         let t = self.root_array(guard);
         if let Some(next) = t.next() {
-            self.help_with(guard, t, next, rehash);
+            self.help_with(t, next, rehash);
         }
     }
 
     #[cold]
-    fn help_with(&self, guard: &impl Pinned, t: &Array, next: &Array, rehash: &impl Fn(u32) -> u64) {
+    fn help_with(&self, t: &Array, next: &Array, rehash: &impl Fn(u32) -> u64) {
         // Relaxed: claims only share the work out; a bucket that two helpers claim is moved once all the same.
         let claimed = t.claim.fetch_add(SHARE, Relaxed);
         // All handed out: look after what others have left behind.
@@ -182,7 +180,7 @@ impl Table {
         }
         self.advance(t, 2 * SHARE);
         if t.watermark() == t.len() {
-            self.finish(guard, t, next);
+            self.finish(t, next);
         }
     }
 
@@ -198,19 +196,24 @@ impl Table {
 
     /// Publishes `next` as the root, once, and retires `t`. Skipped when somebody else administers; helpers come again.
     #[cold]
-    fn finish(&self, guard: &impl Pinned, t: &Array, next: &Array) {
-        let published = self.admin.try_with(|()| {
+    fn finish(&self, t: &Array, next: &Array) {
+        let published = self.admin.try_lock().is_some_and(|_admin| {
             let root = core::ptr::eq(self.root.load().array, t);
             if root {
                 self.root.publish(next.snapshot());
             }
             root
         });
-        if published == Some(true) {
+        if published {
             let t = core::ptr::from_ref(t).cast_mut();
             // SAFETY: `t` was made by `Box::into_raw`, left the root in this very publication, and is retired by the
             // one thread that published its successor. Readers that may still look at it are pinned.
-            self.retired.retire(guard, unsafe { Box::from_raw(t) });
+            let t = unsafe { Box::from_raw(t) };
+            let bytes = t.bytes();
+            // However full the bag is: `release` flushes it.
+            let _ = self.retired.retire(t, bytes);
+            // Relaxed: a hint.
+            self.litter.store(true, Relaxed);
         }
         let _ = self.start_wanted();
     }
@@ -219,26 +222,21 @@ impl Table {
     pub(super) fn start_wanted(&self) -> Result<(), AllocError> {
         // Relaxed: only a hint to come in; the value is taken under the lock.
         while self.wanted.load(Relaxed) != 0 {
-            let started = self.admin.try_with(|()| {
-                let guard = crate::rcu::pin();
-                let t = self.root_array(&guard);
-                if t.next().is_some() {
-                    return Ok(false);
-                }
+            let Some(admin) = self.admin.try_lock() else { break };
+            let guard = crate::rcu::pin();
+            let t = self.root_array(&guard);
+            if t.next().is_none() {
                 // Relaxed: taken under the lock.
                 let len = self.wanted.swap(0, Relaxed);
-                if len != 0 && len != t.len() { self.start(t, len).map(|()| true) } else { Ok(false) }
-            });
-            match started {
-                None | Some(Ok(true)) => break,
-                Some(Err(e)) => return Err(e),
-                Some(Ok(false)) => {}
+                if len != 0 && len != t.len() {
+                    self.start(t, len)?;
+                }
             }
+            drop(admin);
             // Pairs with the fence in `want`: either whoever wants a resize finds the lock free, or we see the wish.
             fence(order::wanted_fence());
-            let guard = crate::rcu::pin();
             if self.root_array(&guard).next().is_some() {
-                // The thread that finishes the running resize comes here again.
+                // Whoever finishes the running resize comes here again.
                 break;
             }
         }
@@ -251,7 +249,7 @@ impl Table {
             Some(k) => t.fraction_bits - k,
             None => FRACTION_BITS,
         };
-        let next = Array::new(len, t.age + 1, bits, false)?;
+        let next = Array::new(len, t.age + 1, bits, Pages::Small)?;
         t.set_next(next);
         Ok(())
     }
@@ -288,23 +286,30 @@ impl Table {
 
     /// Frees up to `bytes` of arrays that no reader can reach any more. True when none is left.
     pub(super) fn release(&self, bytes: usize) -> bool {
-        let freed = self.dying.try_with(|dying| {
-            self.retired.collect(|t| dying.push(t));
-            let mut left = bytes;
-            while let Some(t) = dying.last_mut() {
-                let before = t.bytes();
-                if !t.release_slice(left) {
-                    return false;
-                }
-                dying.pop();
-                left = left.saturating_sub(before);
-                if left == 0 {
-                    break;
-                }
+        // Relaxed: a hint; whoever leaves something sets it afterwards.
+        if !self.litter.load(Relaxed) {
+            return true;
+        }
+        self.litter.store(false, Relaxed);
+        // Neither lock is held while the kernel unmaps, or while another's is taken.
+        self.retired.flush(|t| self.dying.lock().push(t));
+        let mut left = bytes;
+        while let Some(mut t) = { self.dying.lock().pop() } {
+            let before = t.bytes();
+            if !t.release_slice(left) {
+                self.dying.lock().push(t);
+                break;
             }
-            dying.is_empty()
-        });
-        freed == Some(true) && self.retired.is_empty()
+            left = left.saturating_sub(before);
+            if left == 0 {
+                break;
+            }
+        }
+        let clean = self.dying.lock().is_empty() && self.retired.waiting().items == 0;
+        if !clean {
+            self.litter.store(true, Relaxed);
+        }
+        clean
     }
 
     /// Finishes a running resize and those that are queued, waiting for writers in their buckets, and frees what
@@ -333,7 +338,7 @@ impl Table {
                 self.advance(t, SHARE);
             }
             self.advance(t, t.len());
-            self.finish(&guard, t, next);
+            self.finish(t, next);
             drop(guard);
             crate::sync::spin_hint();
         }

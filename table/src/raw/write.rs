@@ -7,7 +7,7 @@
 use super::array::Array;
 use super::line::{Line, tag_of};
 use super::{AllocError, Table, local, nulls, ticket};
-use crate::rcu::Pinned;
+use crate::rcu::Guard;
 use crate::sync::Backoff;
 use crate::sync::check::mutant;
 
@@ -60,7 +60,7 @@ impl Written<'_> {
     /// Does a bounded share of a running resize (at most 16 buckets), starts one when the fill asks for it, and gives a
     /// slice of retired memory back. `rehash` yields the hash of any handle of the table; a panic of it is harmless.
     #[inline]
-    pub fn assist(self, guard: &impl Pinned, rehash: &impl Fn(u32) -> u64) {
+    pub fn assist(self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
         if self.look {
             self.table.look_after();
         }
@@ -78,7 +78,7 @@ impl Table {
     /// Whatever `eq` and `rehash` panic with; the table is as before.
     pub fn probe<'g>(
         &'g self,
-        guard: &'g impl Pinned,
+        guard: &'g Guard,
         hash: u64,
         mut eq: impl FnMut(u32) -> bool,
         rehash: &impl Fn(u32) -> u64,

@@ -12,19 +12,6 @@
 
 pub(crate) mod check;
 pub(crate) mod order;
-mod backoff;
-mod try_lock;
-
-pub(crate) use backoff::Backoff;
-pub(crate) use try_lock::TryLock;
-
-/// A fence; a mutant that weakens its ordering to `Relaxed` removes it.
-#[inline(always)]
-pub(crate) fn fence(order: core::sync::atomic::Ordering) {
-    if order != core::sync::atomic::Ordering::Relaxed {
-        raw_fence(order);
-    }
-}
 
 #[cfg(not(nulls_loom))]
 mod std_impl;

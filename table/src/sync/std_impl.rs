@@ -1,7 +1,7 @@
 //! The ordinary build: `core`'s atomics, and a cell with loom's interface.
 
 pub(crate) use core::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, compiler_fence, fence as raw_fence,
+    AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, compiler_fence, fence,
 };
 
 /// `core::cell::UnsafeCell` behind the interface of loom's, so that models see each access.
