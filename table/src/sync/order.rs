@@ -32,6 +32,101 @@ fn weakened(_: Ordering) -> Ordering {
 }
 
 orderings! {
+    // --- lock
+
+    /// Taking a shard's lock: what the last holder did is visible. Pairs with `lock_release`.
+    lock_take: Acquire;
+    /// Seeing that a shard's lock is held carries no data.
+    lock_look: Relaxed;
+    /// Leaving a shard's lock: pairs with `lock_take`.
+    lock_release: Release;
+
+    // --- rcu
+
+    /// A reader takes the epoch it announces. Pairs with `rcu_stamp`: a reader that announces an epoch newer than a
+    /// batch's stamp has synchronised with the stamping, hence sees the batch's items unlinked.
+    rcu_epoch_read: Acquire;
+    /// The reader announces itself. Release because this store may replace the idle mark of an *earlier* section of the same
+    /// record: a scan that reads this value (newer than its stamp) must have the reads of that earlier section behind it. Pairs
+    /// with `rcu_scan`.
+    rcu_pin: Release;
+    /// The light side, where `membarrier` cannot be had (and in every model): keeps the announcement before the reads of
+    /// the section. Pairs with `rcu_heavy`: one of the two fences comes first in the total order of fences; if it is this
+    /// one, the scan sees the announcement; if it is the other, the reader sees the unlinking.
+    rcu_light: SeqCst;
+    /// The heavy side: between the unlinking and the scan. Pairs with `rcu_light`.
+    rcu_heavy: SeqCst;
+    /// The reader's section ends: its reads come before whatever follows a scan that sees the idle mark. Pairs with
+    /// `rcu_scan`.
+    rcu_unpin: Release;
+    /// The scan reads a record. Pairs with `rcu_unpin` and `rcu_pin`: an idle or newer record has its earlier sections behind it.
+    rcu_scan: Acquire;
+    /// Stamps a batch and opens the next epoch. Pairs with `rcu_epoch_read` and `rcu_completed`; being a
+    /// read-modify-write it also keeps alive the release sequences of older stamps.
+    rcu_stamp: Release;
+    /// The bound of a scan: batches stamped below it had their heavy fence before this scan. Pairs with `rcu_stamp`.
+    rcu_completed: Acquire;
+    /// Links a new record into the registry: its fields are visible to whoever finds it. Pairs with `rcu_registry`.
+    rcu_register: Release;
+    /// Finds the registry's records. Pairs with `rcu_register`, and through the unbroken chain of read-modify-writes
+    /// with those of all older records.
+    rcu_registry: Acquire;
+    /// The registry's head as seen by a thread about to link: the exchange that follows decides.
+    rcu_registry_look: Relaxed;
+    /// Takes a returned record: its nesting count, written by the last owner, is ours. Pairs with `rcu_return`.
+    rcu_claim: Acquire;
+    /// Whether a record looks free: the exchange that follows decides.
+    rcu_claim_look: Relaxed;
+    /// Returns a record. Pairs with `rcu_claim`.
+    rcu_return: Release;
+    /// Reads which flavour of fence was decided on. Pairs with `rcu_flavour_set`, so that the registration with the
+    /// kernel comes before its use.
+    rcu_flavour: Acquire;
+    /// Decides the flavour, once. Pairs with `rcu_flavour`.
+    rcu_flavour_set: Release;
+    /// Which thread owns a record: for reports only.
+    rcu_report: Relaxed;
+
+    // --- slab
+
+    /// A segment's base address for a handle: whoever has a handle had it from a thread that saw the segment, so the
+    /// base's store comes before this load, and it never changes again.
+    slab_base: Relaxed;
+    /// Whether a segment exists, asked by a thread about to hand out its handles. Pairs with `slab_install`: the blank
+    /// slots are visible before any of their handles is.
+    slab_segment: Acquire;
+    /// Installs a segment. Pairs with `slab_segment`.
+    slab_install: Release;
+    /// Handles never given out: a number, unique by the exchange alone.
+    slab_fresh: Relaxed;
+    /// Accounting.
+    slab_count: Relaxed;
+
+    // --- pool
+
+    /// Takes a reference to an entry whose count is not zero. Pairs with `pool_publish`, and through the chain of
+    /// read-modify-writes on the count it does so however many references were taken since: the entry's fields are visible.
+    pool_try_get: Acquire;
+    /// The count before it is raised: the exchange decides.
+    pool_look: Relaxed;
+    /// One more reference from a live one: nothing to order, as the entry is reachable through the live one.
+    pool_clone: Relaxed;
+    /// Gives a reference back: what the holder did to the entry comes before its recycling. Pairs with `pool_last`.
+    pool_put: Release;
+    /// The last reference is gone: everything every holder did is visible to `recycle`. Pairs with `pool_put`. (A load
+    /// of the zero we just wrote: it continues the release sequence of every decrement.)
+    pool_last: Acquire;
+    /// The entry goes live. Pairs with `pool_try_get`. In "link first, then make live" this is where the insertion
+    /// takes effect.
+    pool_publish: Release;
+    /// The link word of an entry's slot, which also says that the slot was constructed. Release because a later
+    /// rewriting of the word must still carry the construction to `pool_built`.
+    pool_link: Release;
+    /// Whether a slot was ever constructed. Pairs with `pool_link`.
+    pool_built: Acquire;
+    /// The link word as read under the lock of its list, or by the slot's only owner.
+    pool_link_read: Relaxed;
+
     // --- raw table: lines
 
     /// A look-up loads the tags. Pairs with `tag_set` and `tag_clear`: what a cleared tag hides has been removed (or its
@@ -105,11 +200,4 @@ orderings! {
     count_admit: AcqRel;
     /// Makes room under a limit. Pairs with `count_admit`.
     count_release: Release;
-
-    // --- locks that are only tried
-
-    /// Takes the lock. Pairs with `try_lock_release`.
-    try_lock_acquire: Acquire;
-    /// Leaves the lock. Pairs with `try_lock_acquire`.
-    try_lock_release: Release;
 }
