@@ -1,11 +1,11 @@
 //! A concurrent hash map whose readers never lock, never wait and never write shared memory.
 
+pub mod raw;
 pub mod rcu;
 pub mod scale;
 
-#[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
 mod mem;
-#[allow(dead_code)]
+mod prefetch;
 mod stripe;
 #[allow(dead_code, unused_imports)]
 mod sync;
