@@ -5,9 +5,12 @@ pub mod scale;
 
 #[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
 mod mem;
+#[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
+mod slab;
 #[allow(dead_code)]
 mod stripe;
 #[allow(dead_code, unused_imports)]
 mod sync;
 
 pub use mem::AllocError;
+pub use slab::Exhausted;
