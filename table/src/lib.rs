@@ -1,5 +1,6 @@
 //! A concurrent hash map whose readers never lock, never wait and never write shared memory.
 
+pub mod pool;
 pub mod rcu;
 pub mod scale;
 
