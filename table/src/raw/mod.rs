@@ -60,6 +60,7 @@ pub struct Table {
     /// Generations that left the root and may still be looked at.
     retired: Garbage<Box<Array>>,
     /// Generations that nobody can look at any more, given back in slices.
+    #[allow(clippy::vec_box, reason = "an array's header is not moved about")]
     dying: Lock<Vec<Box<Array>>>,
     /// Whether `retired` or `dying` may hold something.
     litter: AtomicBool,
