@@ -7,7 +7,7 @@
 //! ```
 //! use nulls::{raw::Table, rcu};
 //! let names = ["", "ada", "grace"]; // handle 0 is reserved
-//! let hash = |x: u32| names[x as usize].len() as u64 * 0x9e37_79b9_7f4a_7c15;
+//! let hash = |x: u32| (names[x as usize].len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
 //! let table = Table::new();
 //! let guard = rcu::pin();
 //! let probe = table.probe(&guard, hash(2), |x| names[x as usize] == "grace", &hash);
