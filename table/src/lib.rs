@@ -1,9 +1,16 @@
 //! A concurrent hash map whose readers never lock, never wait and never write shared memory.
 
+pub mod rcu;
 pub mod scale;
 
+#[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
+mod mem;
+#[allow(dead_code)]
+mod stripe;
 #[allow(dead_code, unused_imports)]
 mod sync;
+
+pub use mem::AllocError;
 
 /// What the `loom-tests` driver steers a checking build with.
 #[cfg(any(nulls_loom, nulls_check))]
