@@ -2,10 +2,11 @@
 
 mod harness;
 mod litmus;
+mod rcu;
 
 use harness::{Expect, Model, Options};
 
-const ALL: &[&[Model]] = &[litmus::MODELS];
+const ALL: &[&[Model]] = &[litmus::MODELS, rcu::MODELS];
 
 fn list() {
     for m in ALL.iter().copied().flatten() {

@@ -16,6 +16,7 @@ pub use mem::AllocError;
 #[cfg(any(nulls_loom, nulls_check))]
 #[doc(hidden)]
 pub mod checking {
+    pub use crate::rcu::garbage::Garbage;
     pub use crate::sync::check::{mutant_hits, set_mutant};
     pub use crate::sync::order::ALL as ORDERINGS;
 }
