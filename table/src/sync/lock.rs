@@ -63,7 +63,7 @@ impl<T> Lock<T> {
         self.held
             .compare_exchange(false, true, order::lock_take(), order::lock_look())
             .is_ok()
-            .then_some(Held { lock: self })
+            .then(|| Held { lock: self })
     }
 
     /// The value, when the borrow shows that nobody else can hold the lock.
