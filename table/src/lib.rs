@@ -16,3 +16,14 @@ mod sync;
 pub use map::{DefaultHashBuilder, Equivalent, HashMap, HashMapRef, Iter, TryInsertError};
 pub use mem::AllocError;
 pub use slab::{Exhausted, SlabStats};
+
+/// What the `loom-tests` driver steers a checking build with.
+#[cfg(any(nulls_loom, nulls_check))]
+#[doc(hidden)]
+pub mod checking {
+    pub use crate::mem::{Pages, ZeroedArray, Zeroable};
+    pub use crate::rcu::garbage::Garbage;
+    pub use crate::slab::{NodeSlab, Slab, Slot};
+    pub use crate::sync::check::{mutant_hits, set_mutant};
+    pub use crate::sync::order::ALL as ORDERINGS;
+}
