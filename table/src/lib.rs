@@ -1,20 +1,40 @@
 //! A concurrent hash map whose readers never lock, never wait and never write shared memory.
+//!
+//! ```
+//! use nulls::HashMap;
+//! let sessions = HashMap::new();
+//! std::thread::scope(|s| {
+//!     s.spawn(|| sessions.pin().insert(7, "seven").copied());
+//!     s.spawn(|| sessions.pin().get(&7).copied());
+//! });
+//! assert_eq!(sessions.pin().get(&7), Some(&"seven"));
+//! ```
+//!
+//! * [`HashMap`]: the map most users want.
+//! * [`raw::Table`]: the engine, for entries under several keys and entries in storage of your own.
+//! * [`pool`]: type-stable storage with counted references, the kernel's `SLAB_TYPESAFE_BY_RCU`.
+//! * [`rcu`]: grace periods.
+//! * [`design`]: invariants, linearization points, progress, and the argument why a miss is right.
 
 pub mod pool;
+pub mod raw;
 pub mod rcu;
 pub mod scale;
 
-#[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
+mod map;
 mod mem;
-#[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
+mod prefetch;
 mod slab;
-#[allow(dead_code)]
 mod stripe;
 #[allow(dead_code, unused_imports)]
 mod sync;
 
+#[doc = include_str!("../docs/design.md")]
+pub mod design {}
+
+pub use map::{DefaultHashBuilder, Equivalent, HashMap, HashMapRef, Iter, TryInsertError};
 pub use mem::AllocError;
-pub use slab::Exhausted;
+pub use slab::{Exhausted, SlabStats};
 
 /// What the `loom-tests` driver steers a checking build with.
 #[cfg(any(nulls_loom, nulls_check))]
