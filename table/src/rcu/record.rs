@@ -117,6 +117,8 @@ impl core::fmt::Debug for Record {
 }
 
 /// Readers, epochs and the fence between them: the state that the process has once, and a test may have of its own.
+/// Aligned like a record, because every pin reads the epoch.
+#[repr(align(128))]
 pub(crate) struct Domain {
     /// The next stamp. Never [`IDLE`], and at one a nanosecond it lasts for 584 years.
     epoch: AtomicU64,
