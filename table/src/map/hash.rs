@@ -6,14 +6,14 @@ use core::hash::{BuildHasher, Hash};
 pub type DefaultHashBuilder = foldhash::fast::RandomState;
 
 /// Hashes a key and spreads the result.
-#[inline]
+#[inline(always)]
 pub(super) fn hash_of<Q: Hash + ?Sized>(build: &impl BuildHasher, key: &Q) -> u64 {
     spread(build.hash_one(key))
 }
 
 /// One folded multiply. Buckets take the high bits of a hash and tags the low ones, so a hasher that is weak at either
 /// end (the identity, Fx) would collapse without it.
-#[inline]
+#[inline(always)]
 fn spread(h: u64) -> u64 {
     // 2^64 / golden ratio, odd.
     let p = h as u128 * 0x9e37_79b9_7f4a_7c15;

@@ -5,7 +5,6 @@
 //! lead a walk past it; both show at the walk's end (`ticket::complete`). See the design chapter for the whole argument.
 
 use super::Table;
-use super::array::Array;
 use super::line::{Line, tag_of};
 use super::{local, nulls, ticket};
 use crate::rcu::Guard;
@@ -19,24 +18,21 @@ impl Table {
     ///
     /// Lock-free: a repetition implies that another thread moved the bucket or recycled a line of it. On average one
     /// cache line is touched besides the entry itself.
-    #[inline]
+    #[inline(always)]
     pub fn find<R>(&self, guard: &Guard, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
         // The common case in as few instructions as it takes, since cache misses of successive look-ups overlap only
-        // within the processor's window: no publication under way, no resize running, nothing recycled under us. Then
-        // `next` is looked at before the walk, and MOVED, which comes after `next`, only at the end of a miss.
-        if let Some(s) = self.root.try_load() {
-            // SAFETY: the latch yields a generation that was the root while we were pinned: not freed before we unpin.
-            let array: &Array = unsafe { &*s.array };
-            if array.next().is_none() {
-                let b = crate::scale::reciprocal_scale(hash, s.len as u64) as usize;
-                // SAFETY: `b` is below `len`, the number of lines of that generation. The latch gives their address: one
-                // cache line less on the way than through the header.
-                let head: &Line = unsafe { &*s.lines.cast_const().add(b) };
-                match walk(head, tag_of(hash), &mut eq) {
-                    Ok(found) => return Some(found),
-                    Err(end) if ticket::complete(head, end) => return None,
-                    Err(_) => {}
-                }
+        // within the processor's window: no resize running, and nothing recycled under us. The bucket was then not
+        // MOVED when we looked at the latch, so a hit was linked at that time or later; a miss looks for MOVED at its
+        // end as ever.
+        if let Some((lines, len)) = self.root.try_settled() {
+            let b = crate::scale::reciprocal_scale(hash, len as u64) as usize;
+            // SAFETY: `b` is below `len`, the number of lines of a generation that was the root while we were pinned: not
+            // freed before we unpin.
+            let head: &Line = unsafe { &*lines.add(b) };
+            match walk(head, tag_of(hash), &mut eq) {
+                Ok(found) => return Some(found),
+                Err(end) if ticket::complete(head, end) => return None,
+                Err(_) => {}
             }
         }
         self.find_anew(guard, hash, eq)

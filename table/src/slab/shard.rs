@@ -56,9 +56,9 @@ impl Shard {
     }
 
     /// Gives the shard, whose range is empty, another one.
-    pub(super) fn set_fresh(&mut self, from: u32, to: u32) {
+    pub(super) fn set_fresh(&mut self, from: u32, count: u32) {
         debug_assert_eq!(self.fresh, self.fresh_end);
-        (self.fresh, self.fresh_end) = (from, to);
+        (self.fresh, self.fresh_end) = (from, from + count);
     }
 
     /// Which other shard of `count` to look at on behalf of shard `me`.
