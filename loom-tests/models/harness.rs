@@ -102,6 +102,9 @@ pub fn run(model: &'static Model, options: Options) -> ! {
         let place = info
             .location()
             .map_or(String::new(), |l| format!("{}:{}", l.file(), l.line()));
+        // From the package's folder on: `table/src/…`, `models/…`.
+        let from = place.rmatch_indices('/').nth(2).map_or(0, |(at, _)| at + 1);
+        let place = &place[from..];
         println!("@panic\t{}\t{place}", text.replace(['\n', '\t'], " "));
         report(start);
         exit(1);

@@ -6,7 +6,7 @@
 
 use crate::models::{Bound, open, run_one, self_test};
 use crate::report::Table;
-use crate::runner::{self, Model, Run};
+use crate::runner::{self, End, Model, Run};
 use crate::workspace::{Program, Workspace};
 use crate::{Checked, Options, Tally, print_checked};
 use anyhow::{Context, Result, ensure};
@@ -65,6 +65,16 @@ pub fn parse_survivors(text: &str) -> Result<BTreeMap<String, String>> {
         ensure!(old.is_none(), "{name} is listed twice");
     }
     Ok(accepted)
+}
+
+/// A run of a model that is to show a mutant: at two preemptions, and if it shows nothing at as many as the model can
+/// afford.
+fn try_model(program: &Program, options: &Options, model: &Model, name: &str) -> Result<Run> {
+    let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+    if run.end != End::Clean || run.hits == 0 || model.full_bound <= 2 {
+        return Ok(run);
+    }
+    run_one(program, options, model, Bound::Full, Some(name))
 }
 
 /// All that is known of one mutant.
@@ -159,14 +169,14 @@ fn try_mutant<'a>(
         tried: Vec::new(),
     };
     for model in claimed {
-        let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+        let run = try_model(program, options, model, name)?;
         mutant.tried.push((model, run));
     }
     for model in others {
         if !all && !mutant.killers().is_empty() {
             break;
         }
-        let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+        let run = try_model(program, options, model, name)?;
         mutant.tried.push((model, run));
     }
     Ok(mutant)
