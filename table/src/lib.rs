@@ -1,16 +1,21 @@
 //! A concurrent hash map whose readers never lock, never wait and never write shared memory.
 
+pub mod pool;
+pub mod raw;
 pub mod rcu;
 pub mod scale;
 
-#[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
+mod map;
 mod mem;
-#[allow(dead_code)]
+mod prefetch;
+mod slab;
 mod stripe;
 #[allow(dead_code, unused_imports)]
 mod sync;
 
+pub use map::{DefaultHashBuilder, Equivalent, HashMap, HashMapRef, Iter, TryInsertError};
 pub use mem::AllocError;
+pub use slab::{Exhausted, SlabStats};
 
 /// What the `loom-tests` driver steers a checking build with.
 #[cfg(any(nulls_loom, nulls_check))]

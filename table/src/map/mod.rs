@@ -91,7 +91,9 @@ impl<K, V, S> HashMap<K, V, S> {
     }
 
     fn try_with(capacity: usize, limit: Option<usize>, hasher: S) -> Result<Self, AllocError> {
-        Ok(Self { table: Table::with_limit(capacity, limit)?, nodes: Nodes::new(), hasher })
+        let nodes = Nodes::try_new()?;
+        nodes.reserve(capacity)?;
+        Ok(Self { table: Table::with_limit(capacity, limit)?, nodes, hasher })
     }
 
     /// Pins the calling thread and returns a view with the map's operations.
@@ -145,6 +147,13 @@ impl<K, V, S> HashMap<K, V, S> {
     /// The shape of the table: fill, chains, a running resize, garbage. Walks the whole table.
     pub fn stats(&self) -> Stats {
         self.table.stats()
+    }
+
+    /// Bytes taken from the system for buckets, overflow lines and entries, garbage included. What keys and values own
+    /// themselves is not counted. Walks the whole table, as [`stats`](Self::stats).
+    pub fn memory(&self) -> usize {
+        let table = self.table.stats();
+        table.bytes + table.garbage_bytes + self.nodes.stats().bytes
     }
 
     /// Entries that were removed or replaced and whose memory waits for readers.

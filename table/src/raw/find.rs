@@ -90,7 +90,7 @@ impl Table {
                 unsafe { s.lines.cast_const().add(b) }
             };
             for &hash in chunk {
-                crate::mem::prefetch(head(hash));
+                crate::prefetch::read(head(hash));
             }
             for &hash in chunk {
                 // SAFETY: as above.

@@ -98,6 +98,14 @@ pub(crate) fn tag_of(hash: u64) -> u8 {
     0x80 | (hash as u8 & 0x7f)
 }
 
+// SAFETY: all fields are atomics, whose zero bytes are zero and null; `zeroed` makes the same. No destructor.
+unsafe impl crate::mem::Zeroable for Line {
+    #[cfg(nulls_loom)]
+    fn zeroed() -> Self {
+        Self::new()
+    }
+}
+
 impl Line {
     /// An empty line.
     #[cfg(any(nulls_loom, test))]

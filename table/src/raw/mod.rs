@@ -7,7 +7,7 @@
 //! ```
 //! use nulls::{raw::Table, rcu};
 //! let names = ["", "ada", "grace"]; // handle 0 is reserved
-//! let hash = |x: u32| names[x as usize].len() as u64 * 0x9e37_79b9_7f4a_7c15;
+//! let hash = |x: u32| (names[x as usize].len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
 //! let table = Table::new();
 //! let guard = rcu::pin();
 //! let probe = table.probe(&guard, hash(2), |x| names[x as usize] == "grace", &hash);
@@ -60,6 +60,7 @@ pub struct Table {
     /// Generations that left the root and may still be looked at.
     retired: Garbage<Box<Array>>,
     /// Generations that nobody can look at any more, given back in slices.
+    #[allow(clippy::vec_box, reason = "an array's header is not moved about")]
     dying: Lock<Vec<Box<Array>>>,
     /// Whether `retired` or `dying` may hold something.
     litter: AtomicBool,

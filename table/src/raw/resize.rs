@@ -197,18 +197,18 @@ impl Table {
     /// Publishes `next` as the root, once, and retires `t`. Skipped when somebody else administers; helpers come again.
     #[cold]
     fn finish(&self, t: &Array, next: &Array) {
-        let published = self.admin.try_lock().is_some_and(|_admin| {
-            let root = core::ptr::eq(self.root.load().array, t);
-            if root {
+        let published = self.admin.try_lock().and_then(|_admin| {
+            let root = self.root.load().array;
+            let ours = core::ptr::eq(root, t);
+            if ours {
                 self.root.publish(next.snapshot());
             }
-            root
+            ours.then_some(root)
         });
-        if published {
-            let t = core::ptr::from_ref(t).cast_mut();
-            // SAFETY: `t` was made by `Box::into_raw`, left the root in this very publication, and is retired by the
-            // one thread that published its successor. Readers that may still look at it are pinned.
-            let t = unsafe { Box::from_raw(t) };
+        if let Some(root) = published {
+            // SAFETY: made by `Box::into_raw`, left the root in this very publication, and is retired by the one thread
+            // that published its successor. Readers that may still look at it are pinned.
+            let t = unsafe { Box::from_raw(root) };
             let bytes = t.bytes();
             // However full the bag is: `release` flushes it.
             let _ = self.retired.retire(t, bytes);
