@@ -2,11 +2,21 @@
 
 mod harness;
 mod litmus;
+mod pool;
 mod rcu;
+mod resize;
+mod table;
+mod walk;
 
 use harness::{Expect, Model, Options};
 
-const ALL: &[&[Model]] = &[litmus::MODELS, rcu::MODELS];
+const ALL: &[&[Model]] = &[
+    litmus::MODELS,
+    rcu::MODELS,
+    pool::MODELS,
+    walk::MODELS,
+    resize::MODELS,
+];
 
 fn list() {
     for m in ALL.iter().copied().flatten() {
