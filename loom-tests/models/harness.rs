@@ -124,6 +124,9 @@ pub fn run(model: &'static Model, options: Options) -> ! {
     let trace = options.trace;
     builder.check(move || {
         let n = EXECUTIONS.fetch_add(1, Ordering::Relaxed) + 1;
+        if n.is_multiple_of(1000) {
+            println!("@progress\t{n}");
+        }
         if trace == Some(n) {
             trace_from_here();
         }

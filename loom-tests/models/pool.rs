@@ -34,7 +34,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "pool/get-against-last-drop",
         proves: "a reference is had while others are alive, or not at all; recycling comes after every use",
-        floor: 50,
+        floor: 10,
         outcomes: &["got", "gone"],
         kills: &[
             "order:pool_put",
@@ -188,7 +188,7 @@ fn get_against_publish() {
 }
 
 fn reuse_under_a_reader() {
-    let pool = Arc::new(Pool::<Conn>::with_capacity(1));
+    let pool = Arc::new(Pool::<Conn>::with_capacity(2));
     let old = fresh(&pool, 1, 10).publish();
     let handle = old.handle();
     let old = old.into_raw();

@@ -144,6 +144,20 @@ impl World {
             .expect("memory for a few lines");
     }
 
+    /// Starts a resize to `buckets`; nothing moves yet.
+    pub fn start_resize(&self, buckets: usize) {
+        self.table
+            .resize(buckets)
+            .expect("memory for a small array");
+    }
+
+    /// Moves the bucket of `x` if a resize is running, as every writer does before it writes there.
+    pub fn move_bucket_of(&self, guard: &Guard, x: u32) {
+        let _ = self
+            .table
+            .probe(guard, self.rehash(x), |y| y == x, &|y| self.rehash(y));
+    }
+
     /// What the table must look like when all is done: exactly these, each once.
     pub fn holds(&self, expected: &[u32]) {
         let guard = rcu::pin();
