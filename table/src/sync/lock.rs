@@ -63,7 +63,6 @@ impl<T> Lock<T> {
         self.held
             .compare_exchange(false, true, order::lock_take(), order::lock_look())
             .is_ok()
-            // Not `then_some`: a `Held` that is made and dropped would unlock somebody else's lock.
             .then(|| Held { lock: self })
     }
 
