@@ -1,5 +1,6 @@
 //! The models as one program. The driver builds it, asks for `list` and runs each model in a process of its own.
 
+mod entries;
 mod harness;
 mod litmus;
 mod pool;
@@ -16,6 +17,7 @@ const ALL: &[&[Model]] = &[
     pool::MODELS,
     walk::MODELS,
     resize::MODELS,
+    entries::MODELS,
 ];
 
 fn list() {
