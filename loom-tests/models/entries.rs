@@ -39,7 +39,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "entries/limit",
         proves: "a limited table admits exactly as many as its limit allows, and a removal makes room at once",
-        floor: 20,
+        floor: 8,
         outcomes: &["admitted", "full"],
         body: limit,
         ..Model::DEFAULT
@@ -64,7 +64,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "entries/cursor-beside-shrinking",
         proves: "a walk in the order of hashes yields what stays exactly once while the table shrinks",
-        floor: 100,
+        floor: 30,
         outcomes: &["walked"],
         kills: &["cursor:end-of-last-only"],
         body: || cursor(3, 2),

@@ -122,7 +122,10 @@ pub fn run(options: &Options, all: bool) -> Result<Tally> {
     })?;
     print_checked(&base);
     base.iter().for_each(|c| tally.count(c.ok()));
-    let sound: Vec<&Model> = base.iter().filter(|c| c.ok()).map(|c| c.model).collect();
+    // Quick ones first: an unclaimed mutant is tried until one of them catches it.
+    let mut sound: Vec<&Checked<'_>> = base.iter().filter(|c| c.ok()).collect();
+    sound.sort_by_key(|c| c.run.time);
+    let sound: Vec<&Model> = sound.iter().map(|c| c.model).collect();
 
     for (model, name) in models
         .iter()
