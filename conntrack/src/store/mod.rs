@@ -110,6 +110,21 @@ pub unsafe trait Store: Send + Sync + 'static {
     /// The cursor of the slice in which `hash` lies.
     fn cursor_at(&self, hash: u64) -> u64;
 
+    /// As [`step`](Store::step), for exactly one bucket: the `n`th behind that of `hash`, the first following the last. For eviction.
+    fn bucket<'a>(
+        &'a self,
+        hash: u64,
+        n: usize,
+        wanted: &mut dyn FnMut(Peek, Direction) -> bool,
+        out: &mut Vec<(Self::Ref<'a>, Direction)>,
+    ) {
+        let mut cursor = self.cursor_at(hash);
+        for _ in 0..n {
+            cursor = self.step(cursor, &mut |_, _| false, out).unwrap_or(0);
+        }
+        self.step(cursor, wanted, out);
+    }
+
     /// Number of links (two for each entry, one after a clash).
     fn len(&self) -> usize;
     /// Is nothing linked?
