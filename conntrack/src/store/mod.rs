@@ -1,7 +1,7 @@
 //! Where entries live.
 //!
 //! The tracker asks a [`Store`] for three things: memory for entries with counted references, a table in which each entry is linked under two
-//! keys, and a walk over that table. [`LockedStore`] is the simplest one: an ordered map behind one lock.
+//! keys, and a walk over that table. [`NullsStore`] is the one to use; [`LockedStore`] is the simplest one, an ordered map behind one lock.
 
 use crate::conn::Conn;
 use crate::tuple::Direction;
@@ -9,7 +9,9 @@ use crate::zone::{Key, Link};
 use std::ops::Deref;
 
 mod locked;
+mod nulls;
 pub use locked::{LockedRef, LockedStore};
+pub use nulls::{NullsNew, NullsRef, NullsStore};
 
 /// What a walk may know of an entry before it holds a reference: a copy of two atomics, true at some moment.
 #[derive(Clone, Copy, Debug)]
