@@ -1,2 +1,3 @@
 //! The `nct` tool.
+mod workload;
 fn main() {}
