@@ -74,7 +74,9 @@ pub(crate) struct DashStore<U = ()> {
 
 impl<U> std::fmt::Debug for DashStore<U> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DashStore").field("shards", &self.map.shards().len()).finish_non_exhaustive()
+        f.debug_struct("DashStore")
+            .field("shards", &self.map.shards().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,11 +89,20 @@ fn slot_hash<U>(slot: &Slot<U>) -> u64 {
 }
 
 fn direction(word: u64) -> Direction {
-    if word & DIRECTION == 0 { Direction::Original } else { Direction::Reply }
+    if word & DIRECTION == 0 {
+        Direction::Original
+    } else {
+        Direction::Reply
+    }
 }
 
 fn word(hash: u64, dir: Direction) -> u64 {
-    plain(hash) | if dir == Direction::Reply { DIRECTION } else { 0 }
+    plain(hash)
+        | if dir == Direction::Reply {
+            DIRECTION
+        } else {
+            0
+        }
 }
 
 /// Slots that one step of the search for a victim looks at: about what eight chains of a table with five entries a bucket hold.
@@ -99,14 +110,16 @@ const NEAR: usize = 8;
 /// Marks a cursor of that search: shard in bits 32 to 62, slot in the low 32.
 const NEAR_CURSOR: u64 = 1 << 63;
 
-impl<U: Default + Send + Sync> DashStore<U> {
+impl<U: Default + Send + Sync + 'static> DashStore<U> {
     /// A store with room for `entries` entries (each takes two slots); `shards` must be a power of two above 1, `None` is dashmap's default.
     pub(crate) fn with_capacity(entries: usize, shards: Option<usize>) -> Self {
         let links = entries.saturating_mul(2);
         let hasher = BuildHasherDefault::default();
         let map = match shards {
             None => DashMap::with_capacity_and_hasher(links, hasher),
-            Some(shards) => DashMap::with_capacity_and_hasher_and_shard_amount(links, hasher, shards),
+            Some(shards) => {
+                DashMap::with_capacity_and_hasher_and_shard_amount(links, hasher, shards)
+            }
         };
         DashStore { map }
     }
@@ -117,7 +130,14 @@ impl<U: Default + Send + Sync> DashStore<U> {
 
     /// Write locks of the shards of two hashes, taken in the order of their numbers; the second is `None` if they are the same.
     #[allow(clippy::type_complexity)] // two guards, spelt out
-    fn lock_two(&self, a: usize, b: usize) -> (RwLockWriteGuard<'_, RawTable<Slot<U>>>, Option<RwLockWriteGuard<'_, RawTable<Slot<U>>>>) {
+    fn lock_two(
+        &self,
+        a: usize,
+        b: usize,
+    ) -> (
+        RwLockWriteGuard<'_, RawTable<Slot<U>>>,
+        Option<RwLockWriteGuard<'_, RawTable<Slot<U>>>>,
+    ) {
         let shards = self.map.shards();
         if a == b {
             return (shards[a].write(), None);
@@ -134,7 +154,9 @@ impl<U: Default + Send + Sync> DashStore<U> {
 /// Whoever is linked in `table` under `link`'s key, confirmed or not.
 fn holder<U>(table: &RawTable<Slot<U>>, link: &Link) -> Option<Arc<Conn<U>>> {
     let hash = plain(link.hash);
-    let slot = table.get(hash, |slot| slot_hash(slot) == hash && slot.1.get().matches(direction(slot.0), &link.key))?;
+    let slot = table.get(hash, |slot| {
+        slot_hash(slot) == hash && slot.1.get().matches(direction(slot.0), &link.key)
+    })?;
     Some(Arc::clone(slot.1.get()))
 }
 
@@ -144,14 +166,21 @@ fn link_in<U>(table: &mut RawTable<Slot<U>>, link: &Link, dir: Direction, entry:
 }
 
 /// Takes `entry`'s link out; dropping the result may free the entry, which is left to the caller, after the locks.
-fn unlink<U>(table: &mut RawTable<Slot<U>>, link: &Link, dir: Direction, entry: &Arc<Conn<U>>) -> Option<Slot<U>> {
+fn unlink<U>(
+    table: &mut RawTable<Slot<U>>,
+    link: &Link,
+    dir: Direction,
+    entry: &Arc<Conn<U>>,
+) -> Option<Slot<U>> {
     let wanted = word(link.hash, dir);
-    table.remove_entry(plain(link.hash), |slot| slot.0 == wanted && Arc::ptr_eq(slot.1.get(), entry))
+    table.remove_entry(plain(link.hash), |slot| {
+        slot.0 == wanted && Arc::ptr_eq(slot.1.get(), entry)
+    })
 }
 
 // SAFETY: `Arc::into_raw` of a `Conn`, which is aligned to at least eight bytes (it begins with `AtomicU64`s), gives a word that is not zero and has
 // its low three bits clear; `from_raw` and a plain dereference get the same entry back, and the word owns one count until then.
-unsafe impl<U: Default + Send + Sync> Store for DashStore<U> {
+unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
     type User = U;
     type Ref<'a>
         = DashRef<U>
@@ -177,29 +206,57 @@ unsafe impl<U: Default + Send + Sync> Store for DashStore<U> {
     fn find(&self, hash: u64, key: &Key) -> Option<(DashRef<U>, Direction)> {
         let hash = plain(hash);
         let shard = self.map.shards()[self.shard_of(hash)].read();
-        let slot = shard.get(hash, |slot| slot_hash(slot) == hash && slot.1.get().matches(direction(slot.0), key))?;
+        let slot = shard.get(hash, |slot| {
+            slot_hash(slot) == hash && slot.1.get().matches(direction(slot.0), key)
+        })?;
         let entry = slot.1.get();
-        entry.is_confirmed().then(|| (DashRef(Arc::clone(entry)), direction(slot.0)))
+        entry
+            .is_confirmed()
+            .then(|| (DashRef(Arc::clone(entry)), direction(slot.0)))
     }
 
-    fn insert<'a>(&'a self, r: &DashRef<U>, original: &Link, reply: &Link, _chain_limit: usize) -> Result<(), InsertError<DashRef<U>>> {
+    fn insert<'a>(
+        &'a self,
+        r: &DashRef<U>,
+        original: &Link,
+        reply: &Link,
+        _chain_limit: usize,
+    ) -> Result<(), InsertError<DashRef<U>>> {
         let (a, b) = (self.shard_of(original.hash), self.shard_of(reply.hash));
         let (mut first, mut second) = self.lock_two(a, b);
         if let Some(winner) = holder(&first, original) {
-            return Err(InsertError::Clash { winner: DashRef(winner), at: Direction::Original });
+            return Err(InsertError::Clash {
+                winner: DashRef(winner),
+                at: Direction::Original,
+            });
         }
         if let Some(winner) = holder(second.as_ref().unwrap_or(&first), reply) {
-            return Err(InsertError::Clash { winner: DashRef(winner), at: Direction::Reply });
+            return Err(InsertError::Clash {
+                winner: DashRef(winner),
+                at: Direction::Reply,
+            });
         }
         link_in(&mut first, original, Direction::Original, &r.0);
-        link_in(second.as_mut().unwrap_or(&mut first), reply, Direction::Reply, &r.0);
+        link_in(
+            second.as_mut().unwrap_or(&mut first),
+            reply,
+            Direction::Reply,
+            &r.0,
+        );
         Ok(())
     }
 
-    fn insert_reply<'a>(&'a self, r: &DashRef<U>, reply: &Link) -> Result<(), InsertError<DashRef<U>>> {
+    fn insert_reply<'a>(
+        &'a self,
+        r: &DashRef<U>,
+        reply: &Link,
+    ) -> Result<(), InsertError<DashRef<U>>> {
         let mut shard = self.map.shards()[self.shard_of(reply.hash)].write();
         if let Some(winner) = holder(&shard, reply) {
-            return Err(InsertError::Clash { winner: DashRef(winner), at: Direction::Reply });
+            return Err(InsertError::Clash {
+                winner: DashRef(winner),
+                at: Direction::Reply,
+            });
         }
         link_in(&mut shard, reply, Direction::Reply, &r.0);
         Ok(())
@@ -208,13 +265,23 @@ unsafe impl<U: Default + Send + Sync> Store for DashStore<U> {
     fn remove(&self, r: &DashRef<U>, original: Option<&Link>, reply: &Link) {
         let b = self.shard_of(reply.hash);
         let Some(original) = original else {
-            let gone = unlink(&mut self.map.shards()[b].write(), reply, Direction::Reply, &r.0);
+            let gone = unlink(
+                &mut self.map.shards()[b].write(),
+                reply,
+                Direction::Reply,
+                &r.0,
+            );
             drop(gone);
             return;
         };
         let (mut first, mut second) = self.lock_two(self.shard_of(original.hash), b);
         let gone = unlink(&mut first, original, Direction::Original, &r.0);
-        let gone_too = unlink(second.as_mut().unwrap_or(&mut first), reply, Direction::Reply, &r.0);
+        let gone_too = unlink(
+            second.as_mut().unwrap_or(&mut first),
+            reply,
+            Direction::Reply,
+            &r.0,
+        );
         drop((first, second));
         drop((gone, gone_too));
     }
@@ -268,7 +335,11 @@ unsafe impl<U: Default + Send + Sync> Store for DashStore<U> {
     }
 
     fn buckets(&self) -> usize {
-        self.map.shards().iter().map(|shard| shard.read().buckets()).sum()
+        self.map
+            .shards()
+            .iter()
+            .map(|shard| shard.read().buckets())
+            .sum()
     }
 
     fn into_word(r: DashRef<U>) -> usize {

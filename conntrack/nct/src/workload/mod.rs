@@ -19,6 +19,9 @@ pub(crate) mod sessions;
 pub(crate) mod sfr;
 pub(crate) mod stream;
 
+#[cfg(test)]
+mod tests;
+
 use sessions::Sessions;
 use stream::{Scheduler, Stream};
 

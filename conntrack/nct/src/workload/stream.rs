@@ -188,6 +188,8 @@ pub(crate) struct Summary {
     pub(crate) unreplied_share: f64,
     /// Length of the measured part on the virtual clock, in seconds.
     pub(crate) virtual_seconds: f64,
+    /// Memory that the packets take while they wait to be sent, in bytes.
+    pub(crate) memory_bytes: u64,
 }
 
 /// All packets of a run, in time order, as `time: u64, rss: u32, wire_len: u16, stored_len: u16, headers` one behind the other.
@@ -269,12 +271,9 @@ impl Stream {
         stream.warm_up = sum.warm_up_packets as usize;
         stream.block.shrink_to_fit();
         stream.offsets.shrink_to_fit();
+        stream.summary.memory_bytes =
+            (stream.block.capacity() + stream.offsets.capacity() * size_of::<u32>()) as u64;
         Some(stream)
-    }
-
-    /// Bytes of memory that the packets take.
-    pub(crate) fn memory(&self) -> usize {
-        self.block.capacity() + self.offsets.capacity() * size_of::<u32>()
     }
 
     /// Time of the last packet on the virtual clock.

@@ -1,0 +1,48 @@
+//! The stores that can be compared. One more needs a variant here and an arm in [`StoreKind::run`].
+
+use clap::ValueEnum;
+use nulls_conntrack::{Config, LockedStore, Store, Tracker};
+
+use crate::store_dashmap::DashStore;
+
+/// What holds the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StoreKind {
+    /// dashmap 6, as well as it can be done
+    Dashmap,
+    /// An ordered map behind one lock
+    Locked,
+}
+
+impl StoreKind {
+    /// Compared unless told otherwise.
+    pub(crate) const DEFAULT: [StoreKind; 2] = [StoreKind::Dashmap, StoreKind::Locked];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            StoreKind::Dashmap => "dashmap",
+            StoreKind::Locked => "locked",
+        }
+    }
+
+    /// Makes a fresh tracker on this store and gives the maker to `job`. `most` bounds the number of entries.
+    pub(crate) fn run<J: Job>(self, most: u32, config: Config, job: J) -> J::Output {
+        match self {
+            StoreKind::Dashmap => {
+                job.run(|| Tracker::new(DashStore::with_capacity(0, None), config))
+            }
+            StoreKind::Locked => {
+                job.run(|| Tracker::new(LockedStore::<()>::new(most as usize), config))
+            }
+        }
+    }
+}
+
+/// Something to do with a tracker on any store.
+pub(crate) trait Job {
+    type Output;
+
+    /// Does it; `make` is called once.
+    fn run<S: Store<User = ()>>(self, make: impl FnOnce() -> Tracker<S>) -> Self::Output;
+}
