@@ -96,7 +96,7 @@ fn traffic(report: &Report, point: &Point) -> String {
         .map_or_else(String::new, |v| v.get_name().to_owned());
     format!(
         "\n{name}: {} {}. {} packets a round ({} a packet, {} s of traffic) after {} to warm up.\n\
-         {} flows (TCP {}, UDP {}, ICMP {}), {} of them new while measuring, {} never answered.",
+         {} flows (TCP {}, UDP {}, ICMP {}; {} never answered), {} of them new while measuring ({} never answered).",
         grouped(point.size),
         report.size_means,
         grouped(t.packets),
@@ -107,8 +107,9 @@ fn traffic(report: &Report, point: &Point) -> String {
         percent(t.tcp_share),
         percent(t.udp_share),
         percent(t.icmp_share),
-        grouped(t.new_flows),
         percent(t.unreplied_share),
+        grouped(t.new_flows),
+        percent(t.new_unreplied_share),
     )
 }
 

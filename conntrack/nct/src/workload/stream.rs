@@ -184,8 +184,10 @@ pub(crate) struct Summary {
     pub(crate) tcp_share: f64,
     pub(crate) udp_share: f64,
     pub(crate) icmp_share: f64,
-    /// Share of connections that are never answered.
+    /// Share of connections that are never answered, in `flows`.
     pub(crate) unreplied_share: f64,
+    /// The same in `new_flows`.
+    pub(crate) new_unreplied_share: f64,
     /// Length of the measured part on the virtual clock, in seconds.
     pub(crate) virtual_seconds: f64,
     /// Memory that the packets take while they wait to be sent, in bytes.
@@ -224,7 +226,7 @@ impl Stream {
         };
         let mut packet = Packet::default();
         let mut kinds = [0u64; 3];
-        let mut unreplied = 0u64;
+        let mut unreplied = [0u64; 2];
         let sum = &mut stream.summary;
         while sum.packets < packets && source.next(&mut packet) {
             let measured = packet.time >= 0;
@@ -239,7 +241,7 @@ impl Stream {
                 sum.flows += 1;
                 sum.new_flows += u64::from(measured);
                 kinds[opens.proto as usize] += 1;
-                unreplied += u64::from(!opens.answered);
+                unreplied[usize::from(measured)] += u64::from(!opens.answered);
             }
             let offset =
                 u32::try_from(stream.block.len() / UNIT).expect("a stream is smaller than 32 GiB");
@@ -267,7 +269,8 @@ impl Stream {
         sum.tcp_share = share(kinds[0]);
         sum.udp_share = share(kinds[1]);
         sum.icmp_share = share(kinds[2]);
-        sum.unreplied_share = share(unreplied);
+        sum.unreplied_share = share(unreplied[0] + unreplied[1]);
+        sum.new_unreplied_share = unreplied[1] as f64 / sum.new_flows.max(1) as f64;
         stream.warm_up = sum.warm_up_packets as usize;
         stream.block.shrink_to_fit();
         stream.offsets.shrink_to_fit();
