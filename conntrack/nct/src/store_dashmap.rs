@@ -105,10 +105,8 @@ fn word(hash: u64, dir: Direction) -> u64 {
         }
 }
 
-/// Slots that one step of the search for a victim looks at: about what eight chains of a table with five entries a bucket hold.
-const NEAR: usize = 8;
-/// Marks a cursor of that search: shard in bits 32 to 62, slot in the low 32.
-const NEAR_CURSOR: u64 = 1 << 63;
+/// Slots that stand for a bucket when an entry is to be evicted: a line of the table this is compared with has as many.
+const BUCKET: usize = 8;
 
 impl<U: Default + Send + Sync + 'static> DashStore<U> {
     /// A store with room for `entries` entries (each takes two slots); `shards` must be a power of two above 1, `None` is dashmap's default.
@@ -178,6 +176,18 @@ fn unlink<U>(
     })
 }
 
+/// Appends the slot's entry to `out` if it is wanted.
+fn show<U>(
+    slot: &Slot<U>,
+    wanted: &mut dyn FnMut(Peek, Direction) -> bool,
+    out: &mut Vec<(DashRef<U>, Direction)>,
+) {
+    let (entry, dir) = (slot.1.get(), direction(slot.0));
+    if wanted(entry.peek(), dir) {
+        out.push((DashRef(Arc::clone(entry)), dir));
+    }
+}
+
 // SAFETY: `Arc::into_raw` of a `Conn`, which is aligned to at least eight bytes (it begins with `AtomicU64`s), gives a word that is not zero and has
 // its low three bits clear; `from_raw` and a plain dereference get the same entry back, and the word owns one count until then.
 unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
@@ -209,10 +219,18 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         let slot = shard.get(hash, |slot| {
             slot_hash(slot) == hash && slot.1.get().matches(direction(slot.0), key)
         })?;
-        let entry = slot.1.get();
-        entry
-            .is_confirmed()
-            .then(|| (DashRef(Arc::clone(entry)), direction(slot.0)))
+        let (entry, dir) = (slot.1.get(), direction(slot.0));
+        if !entry.is_confirmed() {
+            return None;
+        }
+        // A flow to itself has the same key twice; the kernel meets the reply link first.
+        let twice = dir == Direction::Original
+            && key.tuple.is_to_itself()
+            && entry.matches(Direction::Reply, key);
+        Some((
+            DashRef(Arc::clone(entry)),
+            if twice { Direction::Reply } else { dir },
+        ))
     }
 
     fn insert<'a>(
@@ -293,41 +311,38 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         out: &mut Vec<(DashRef<U>, Direction)>,
     ) -> Option<u64> {
         let shards = self.map.shards();
-        let mut show = |slot: &Slot<U>| {
-            let (entry, dir) = (slot.1.get(), direction(slot.0));
-            if wanted(entry.peek(), dir) {
-                out.push((DashRef(Arc::clone(entry)), dir));
-            }
-        };
-        if cursor & NEAR_CURSOR == 0 {
-            let n = usize::try_from(cursor).ok().filter(|&n| n < shards.len())?;
-            let shard = shards[n].read();
-            // SAFETY: the iterator does not outlive `shard`, whose read lock keeps writers out.
-            for bucket in unsafe { shard.iter() } {
-                // SAFETY: as above; the iterator yields initialised slots only.
-                show(unsafe { bucket.as_ref() });
-            }
-            return (n + 1 < shards.len()).then_some(cursor + 1);
-        }
-        let n = ((cursor & !NEAR_CURSOR) >> 32) as usize % shards.len();
+        let n = usize::try_from(cursor).ok().filter(|&n| n < shards.len())?;
         let shard = shards[n].read();
-        // A power of two.
-        let mask = shard.buckets() - 1;
-        let first = cursor as u32 as usize;
-        for at in (first..first + NEAR.min(shard.buckets())).map(|at| at & mask) {
-            // SAFETY: `at` is below the number of buckets, and the read lock keeps the table as it is.
-            if unsafe { shard.is_bucket_full(at) } {
-                // SAFETY: as above, and the slot is full.
-                show(unsafe { shard.bucket(at).as_ref() });
-            }
+        // SAFETY: the iterator does not outlive `shard`, whose read lock keeps writers out.
+        for bucket in unsafe { shard.iter() } {
+            // SAFETY: as above; the iterator yields initialised slots only.
+            show(unsafe { bucket.as_ref() }, wanted, out);
         }
-        Some(NEAR_CURSOR | (n as u64) << 32 | ((first + NEAR) & mask) as u64)
+        (n + 1 < shards.len()).then_some(cursor + 1)
     }
 
     fn cursor_at(&self, hash: u64) -> u64 {
-        let n = self.shard_of(hash);
-        let mask = self.map.shards()[n].read().buckets() - 1;
-        NEAR_CURSOR | (n as u64) << 32 | (plain(hash) as usize & mask & u32::MAX as usize) as u64
+        self.shard_of(hash) as u64
+    }
+
+    fn bucket<'a>(
+        &'a self,
+        hash: u64,
+        n: usize,
+        wanted: &mut dyn FnMut(Peek, Direction) -> bool,
+        out: &mut Vec<(DashRef<U>, Direction)>,
+    ) {
+        let shard = self.map.shards()[self.shard_of(hash)].read();
+        let slots = shard.buckets();
+        // Where a look-up of `hash` begins, and so many slots further on; the number of slots is a power of two.
+        let first = (plain(hash) as usize).wrapping_add(n.wrapping_mul(BUCKET));
+        for at in (0..BUCKET.min(slots)).map(|i| first.wrapping_add(i) & (slots - 1)) {
+            // SAFETY: `at` is below the number of slots, and the read lock keeps the table as it is.
+            if unsafe { shard.is_bucket_full(at) } {
+                // SAFETY: as above, and the slot is full.
+                show(unsafe { shard.bucket(at).as_ref() }, wanted, out);
+            }
+        }
     }
 
     fn len(&self) -> usize {

@@ -320,8 +320,8 @@ mod tests {
             entries: 2,
         };
         let results = vec![
-            StoreResult::new(StoreKind::Dashmap, memory, a).unwrap(),
-            StoreResult::new(StoreKind::Locked, memory, b).unwrap(),
+            StoreResult::new(StoreKind::Nulls, memory, a).unwrap(),
+            StoreResult::new(StoreKind::Dashmap, memory, b).unwrap(),
         ];
         Point {
             size: 1,

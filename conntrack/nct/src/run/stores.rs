@@ -1,7 +1,7 @@
 //! The stores that can be compared. One more needs a variant here and an arm in [`StoreKind::run`].
 
 use clap::ValueEnum;
-use nulls_conntrack::{Config, LockedStore, Store, Tracker};
+use nulls_conntrack::{Config, LockedStore, NullsStore, Store, Tracker};
 
 use crate::store_dashmap::DashStore;
 
@@ -9,6 +9,8 @@ use crate::store_dashmap::DashStore;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum StoreKind {
+    /// The table of this project: lock-free readers, entries in type-stable memory
+    Nulls,
     /// dashmap 6, as well as it can be done
     Dashmap,
     /// An ordered map behind one lock
@@ -17,10 +19,11 @@ pub(crate) enum StoreKind {
 
 impl StoreKind {
     /// Compared unless told otherwise.
-    pub(crate) const DEFAULT: [StoreKind; 2] = [StoreKind::Dashmap, StoreKind::Locked];
+    pub(crate) const DEFAULT: [StoreKind; 2] = [StoreKind::Nulls, StoreKind::Dashmap];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            StoreKind::Nulls => "nulls",
             StoreKind::Dashmap => "dashmap",
             StoreKind::Locked => "locked",
         }
@@ -29,6 +32,10 @@ impl StoreKind {
     /// Makes a fresh tracker on this store and gives the maker to `job`. `most` bounds the number of entries.
     pub(crate) fn run<J: Job>(self, most: u32, config: Config, job: J) -> J::Output {
         match self {
+            StoreKind::Nulls => job.run(|| {
+                let store = NullsStore::<()>::new(most, 1).expect("memory for one bucket");
+                Tracker::new(store, config)
+            }),
             StoreKind::Dashmap => {
                 job.run(|| Tracker::new(DashStore::with_capacity(0, None), config))
             }
