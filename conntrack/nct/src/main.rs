@@ -1,2 +1,3 @@
 //! The `nct` tool.
+mod capture;
 fn main() {}
