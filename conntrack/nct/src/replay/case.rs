@@ -275,7 +275,8 @@ impl Case {
     pub(crate) fn load(dir: &Path) -> Result<Self, String> {
         let meta: Meta = parse(&dir.join("meta.json"))?;
         let path = dir.join("sysctls.json");
-        let settings = settings::file(&text(&path)?).map_err(|e| format!("{}: {e}", path.display()))?;
+        let settings =
+            settings::file(&text(&path)?).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(Self {
             nat: nat_chains(&meta.nft),
             name: meta.name,
@@ -284,8 +285,18 @@ impl Case {
             mtu: meta.mtu,
             settings,
             ops: ops(&dir.join("ticks.jsonl"))?,
-            packets: dir.join("packets.pcap"),
+            packets: packets(dir),
         })
+    }
+}
+
+/// The capture, which may be compressed.
+fn packets(dir: &Path) -> PathBuf {
+    let packed = dir.join("packets.pcap.gz");
+    if packed.exists() {
+        packed
+    } else {
+        dir.join("packets.pcap")
     }
 }
 
@@ -309,7 +320,11 @@ fn ops(path: &Path) -> Result<Vec<Timed>, String> {
         let tick: Tick = serde_json::from_str(line).map_err(|e| place(e.to_string()))?;
         if let Some(words) = tick.op {
             let op = Op::parse(&words).map_err(place)?;
-            out.push(Timed { after: tick.after, time: (tick.t * 1e9) as i64, op });
+            out.push(Timed {
+                after: tick.after,
+                time: (tick.t * 1e9) as i64,
+                op,
+            });
         }
     }
     Ok(out)
@@ -318,7 +333,11 @@ fn ops(path: &Path) -> Result<Vec<Timed>, String> {
 /// Finds the NAT chains in nft text: a `type nat` chain serves the families of the table it stands in.
 fn nat_chains(nft: &str) -> NatChains {
     let mut chains = NatChains::default();
-    for table in nft.split("table ").skip(1).filter(|t| t.contains("type nat ")) {
+    for table in nft
+        .split("table ")
+        .skip(1)
+        .filter(|t| t.contains("type nat "))
+    {
         let family = table.split_whitespace().next();
         chains.v4 |= matches!(family, Some("ip" | "inet"));
         chains.v6 |= matches!(family, Some("ip6" | "inet"));

@@ -18,7 +18,11 @@ pub(crate) enum Op {
     /// Add a translation rule after those there are.
     AddNat(NatRule),
     /// Change the entries whose original source port is `sport`.
-    Update { sport: u16, mark: Option<u32>, timeout: Option<u32> },
+    Update {
+        sport: u16,
+        mark: Option<u32>,
+        timeout: Option<u32>,
+    },
 }
 
 /// What `conntrack -D` is told: every field given must match.
@@ -53,14 +57,17 @@ impl Op {
 }
 
 fn number<T: std::str::FromStr>(word: &str) -> Result<T, String> {
-    word.parse().map_err(|_| format!("`{word}` is not a valid value"))
+    word.parse()
+        .map_err(|_| format!("`{word}` is not a valid value"))
 }
 
 fn filter(words: &[&str]) -> Result<Filter, String> {
     let mut f = Filter::default();
     let mut words = words.iter();
     while let Some(option) = words.next() {
-        let value = words.next().ok_or_else(|| format!("`{option}` lacks its value"))?;
+        let value = words
+            .next()
+            .ok_or_else(|| format!("`{option}` lacks its value"))?;
         match *option {
             "-p" | "--proto" => f.proto = Some(protocol(value)?),
             "-s" | "--src" | "--orig-src" => f.orig_src = Some(number(value)?),
@@ -96,7 +103,19 @@ fn protocol(word: &str) -> Result<u8, String> {
 /// `add rule FAMILY TABLE CHAIN oifname DEVICE snat to ADDRESS`.
 fn nft(rule: &str) -> Result<NatRule, String> {
     let words: Vec<&str> = rule.split_whitespace().collect();
-    let ["add", "rule", _, _, _, "oifname", device, "snat", "to", address] = words.as_slice() else {
+    let [
+        "add",
+        "rule",
+        _,
+        _,
+        _,
+        "oifname",
+        device,
+        "snat",
+        "to",
+        address,
+    ] = words.as_slice()
+    else {
         return Err(format!("cannot interpret the rule `{rule}`"));
     };
     let oif = match device.trim_matches('"') {
@@ -130,7 +149,11 @@ fn update(words: &[&str]) -> Result<Op, String> {
         }
     }
     let sport = sport.ok_or("an update needs sport=")?;
-    Ok(Op::Update { sport, mark, timeout })
+    Ok(Op::Update {
+        sport,
+        mark,
+        timeout,
+    })
 }
 
 #[cfg(test)]
@@ -143,17 +166,39 @@ mod tests {
 
     #[test]
     fn deletions_by_protocol_and_port() {
-        let Ok(Op::Delete(f)) = parse(&["conntrack", "-D", "-p", "udp", "--orig-port-src", "102"]) else { panic!() };
-        assert_eq!(f, Filter { proto: Some(17), orig_sport: Some(102), ..Filter::default() });
+        let Ok(Op::Delete(f)) = parse(&["conntrack", "-D", "-p", "udp", "--orig-port-src", "102"])
+        else {
+            panic!()
+        };
+        assert_eq!(
+            f,
+            Filter {
+                proto: Some(17),
+                orig_sport: Some(102),
+                ..Filter::default()
+            }
+        );
     }
 
     #[test]
     fn updates_and_rules() {
-        let Ok(Op::Update { sport: 5, mark: Some(7), timeout: None }) = parse(&["ctupdate", "sport=5", "mark=7"]) else {
+        let Ok(Op::Update {
+            sport: 5,
+            mark: Some(7),
+            timeout: None,
+        }) = parse(&["ctupdate", "sport=5", "mark=7"])
+        else {
             panic!()
         };
-        let Ok(Op::AddNat(rule)) = parse(&["nft", "add rule ip n p oifname sv0 snat to 203.0.113.5"]) else { panic!() };
-        assert_eq!((rule.oif, rule.to.as_deref()), (Some(Side::Server), Some("203.0.113.5")));
+        let Ok(Op::AddNat(rule)) =
+            parse(&["nft", "add rule ip n p oifname sv0 snat to 203.0.113.5"])
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (rule.oif, rule.to.as_deref()),
+            (Some(Side::Server), Some("203.0.113.5"))
+        );
     }
 
     #[test]

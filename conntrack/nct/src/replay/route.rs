@@ -20,7 +20,10 @@ pub(crate) enum Fate {
 }
 
 const LOCAL_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 1)];
-const BROADCAST_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 255), Ipv4Addr::new(198, 51, 100, 255)];
+const BROADCAST_V4: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(192, 0, 2, 255),
+    Ipv4Addr::new(198, 51, 100, 255),
+];
 
 /// Global addresses, addresses made of the interfaces' link-layer addresses, and the subnets' router anycast addresses.
 const LOCAL_V6: [Ipv6Addr; 7] = [
@@ -40,19 +43,28 @@ pub(crate) fn route(src: IpAddr, dst: IpAddr, ttl: u8) -> Fate {
         (IpAddr::V6(src), IpAddr::V6(dst)) => route_v6(src, dst),
         _ => Fate::Drop,
     };
-    if fate == Fate::Forward && ttl <= 1 { Fate::Drop } else { fate }
+    if fate == Fate::Forward && ttl <= 1 {
+        Fate::Drop
+    } else {
+        fate
+    }
 }
 
 fn route_v4(src: Ipv4Addr, dst: Ipv4Addr) -> Fate {
     let any = Ipv4Addr::UNSPECIFIED;
     // A source that is no unicast address, or one of ours, is a martian.
-    let martian = src.is_multicast() || src.is_broadcast() || src.is_loopback() || LOCAL_V4.contains(&src);
+    let martian =
+        src.is_multicast() || src.is_broadcast() || src.is_loopback() || LOCAL_V4.contains(&src);
     if martian || BROADCAST_V4.contains(&src) {
         return Fate::Drop;
     }
     if dst.is_multicast() {
         // Only the group of all systems is joined.
-        return if dst == Ipv4Addr::new(224, 0, 0, 1) { Fate::Local } else { Fate::Drop };
+        return if dst == Ipv4Addr::new(224, 0, 0, 1) {
+            Fate::Local
+        } else {
+            Fate::Drop
+        };
     }
     if dst.is_broadcast() || (src == any && dst == any) {
         return Fate::Local;
@@ -60,7 +72,11 @@ fn route_v4(src: Ipv4Addr, dst: Ipv4Addr) -> Fate {
     if src.octets()[0] == 0 || dst.octets()[0] == 0 || dst.is_loopback() {
         return Fate::Drop;
     }
-    if LOCAL_V4.contains(&dst) || BROADCAST_V4.contains(&dst) { Fate::Local } else { Fate::Forward }
+    if LOCAL_V4.contains(&dst) || BROADCAST_V4.contains(&dst) {
+        Fate::Local
+    } else {
+        Fate::Forward
+    }
 }
 
 fn route_v6(src: Ipv6Addr, dst: Ipv6Addr) -> Fate {
@@ -71,7 +87,10 @@ fn route_v6(src: Ipv6Addr, dst: Ipv6Addr) -> Fate {
         return Fate::Local;
     }
     // Nothing is forwarded on behalf of a source that has no meaning beyond its link.
-    let narrow = src.is_unspecified() || src.is_multicast() || src.is_loopback() || src.is_unicast_link_local();
+    let narrow = src.is_unspecified()
+        || src.is_multicast()
+        || src.is_loopback()
+        || src.is_unicast_link_local();
     if narrow { Fate::Drop } else { Fate::Forward }
 }
 
@@ -92,7 +111,11 @@ mod tests {
 
     #[track_caller]
     fn check(src: &str, dst: &str, ttl: u8, want: Fate) {
-        assert_eq!(route(src.parse().unwrap(), dst.parse().unwrap(), ttl), want, "{src} > {dst} ttl {ttl}");
+        assert_eq!(
+            route(src.parse().unwrap(), dst.parse().unwrap(), ttl),
+            want,
+            "{src} > {dst} ttl {ttl}"
+        );
     }
 
     #[test]

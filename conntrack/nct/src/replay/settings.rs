@@ -15,7 +15,9 @@ pub(crate) fn kernel_name(name: &str) -> String {
 
 /// Parses `name=value`.
 pub(crate) fn assignment(text: &str) -> Result<Setting, String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{}` is not of the form name=value", text.trim()))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{}` is not of the form name=value", text.trim()))?;
     let (name, value) = (name.trim(), value.trim());
     if name.is_empty() || value.is_empty() {
         return Err(format!("`{}` is not of the form name=value", text.trim()));
@@ -26,13 +28,16 @@ pub(crate) fn assignment(text: &str) -> Result<Setting, String> {
 /// Parses a settings file: a JSON object of numbers and strings, or lines `name = value` with `#` and `;` comments.
 pub(crate) fn file(text: &str) -> Result<Vec<Setting>, String> {
     if text.trim_start().starts_with('{') {
-        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(|e| e.to_string())?;
         return object
             .into_iter()
             .map(|(name, value)| match value {
                 serde_json::Value::Number(n) => Ok((kernel_name(&name), n.to_string())),
                 serde_json::Value::String(s) => Ok((kernel_name(&name), s)),
-                other => Err(format!("`{name}`: {other} is neither a number nor a string")),
+                other => Err(format!(
+                    "`{name}`: {other} is neither a number nor a string"
+                )),
             })
             .collect();
     }
@@ -62,9 +67,18 @@ mod tests {
 
     #[test]
     fn files_of_both_kinds() {
-        let want = vec![("nf_conntrack_acct".to_owned(), "1".to_owned()), ("nf_conntrack_max".to_owned(), "7".to_owned())];
-        assert_eq!(file("# c\n\nnet.netfilter.nf_conntrack_acct = 1\n; d\nmax=7\n").unwrap(), want);
-        assert_eq!(file(" {\"net.netfilter.nf_conntrack_acct\": 1, \"max\": \"7\"}").unwrap(), want);
+        let want = vec![
+            ("nf_conntrack_acct".to_owned(), "1".to_owned()),
+            ("nf_conntrack_max".to_owned(), "7".to_owned()),
+        ];
+        assert_eq!(
+            file("# c\n\nnet.netfilter.nf_conntrack_acct = 1\n; d\nmax=7\n").unwrap(),
+            want
+        );
+        assert_eq!(
+            file(" {\"net.netfilter.nf_conntrack_acct\": 1, \"max\": \"7\"}").unwrap(),
+            want
+        );
     }
 
     #[test]

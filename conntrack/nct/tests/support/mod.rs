@@ -12,7 +12,11 @@ pub mod score;
 /// Runs `nct` with arguments, optionally with bytes on standard input.
 pub fn nct(args: &[&str], stdin: Option<&[u8]>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nct"));
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("nct starts");
     let mut pipe = child.stdin.take().expect("stdin is piped");
     let bytes = stdin.unwrap_or_default().to_vec();
@@ -26,7 +30,11 @@ pub fn nct(args: &[&str], stdin: Option<&[u8]>) -> Output {
 /// Standard output as text, after a successful run.
 #[track_caller]
 pub fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout.clone()).expect("output is text")
 }
 
@@ -44,7 +52,12 @@ pub fn recordings() -> PathBuf {
 pub fn recording_names() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(recordings())
         .expect("recordings are there")
-        .map(|e| e.expect("readable").file_name().into_string().expect("plain names"))
+        .map(|e| {
+            e.expect("readable")
+                .file_name()
+                .into_string()
+                .expect("plain names")
+        })
         .filter(|n| recordings().join(n).join("meta.json").exists())
         .collect();
     names.sort();
@@ -55,7 +68,9 @@ pub fn recording_names() -> Vec<String> {
 pub fn gunzip(path: &Path) -> String {
     let mut text = String::new();
     let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("compressed text");
+    flate2::read::GzDecoder::new(file)
+        .read_to_string(&mut text)
+        .expect("compressed text");
     text
 }
 

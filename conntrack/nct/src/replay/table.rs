@@ -1,0 +1,59 @@
+//! The connection table that replays use: one type for all of them, and the numbers of its entries.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nulls_conntrack::{Config, Conn, LockedStore, Nanos, Snapshot, Store, Tracker};
+
+use super::settings::Setting;
+
+/// Storage of the entries. Each carries the number that [`Numbers`] gave it in the slot that the library leaves to the
+/// application: an entry that goes and comes back is a new one, and gets a new number.
+pub(crate) type Table = LockedStore<u32>;
+
+const DEFAULT_BUCKETS: usize = 262_144;
+
+/// Makes an empty table with the given settings; `nf_conntrack_buckets` is the one that must be known beforehand.
+pub(crate) fn tracker(settings: &[Setting]) -> Result<Tracker<Table>, String> {
+    const BUCKETS: &str = "nf_conntrack_buckets";
+    let mut buckets = DEFAULT_BUCKETS;
+    for (_, value) in settings.iter().filter(|(name, _)| name == BUCKETS) {
+        let n: u32 = value
+            .parse()
+            .map_err(|_| format!("`{value}` is not a value for {BUCKETS}"))?;
+        buckets = n as usize;
+    }
+    let ct = Tracker::new(LockedStore::new(buckets), Config::default());
+    for (name, value) in settings.iter().filter(|(name, _)| name != BUCKETS) {
+        ct.set_sysctl(name, value).map_err(|e| e.to_string())?;
+    }
+    Ok(ct)
+}
+
+/// Numbers entries in order of appearance, from 1.
+#[derive(Debug)]
+pub(crate) struct Numbers(AtomicU32);
+
+impl Numbers {
+    /// Nothing numbered yet.
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(1))
+    }
+
+    /// The number of an entry in the table, given now if it has none yet.
+    pub(crate) fn of(&self, conn: &Conn<u32>) -> u32 {
+        // Relaxed: only uniqueness matters, and the replay is one thread.
+        *conn
+            .user()
+            .get_or_set_with(|| self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Copies of all live entries with their numbers, in order of appearance. Expired entries are removed on the way.
+    pub(crate) fn dump(&self, ct: &Tracker<Table>, now: Nanos) -> Vec<(u32, Snapshot)> {
+        let mut out = Vec::new();
+        ct.for_each(now, |r| {
+            out.push((self.of(r), Snapshot::of(r, Table::count(r), now)))
+        });
+        out.sort_by_key(|(c, _)| *c);
+        out
+    }
+}
