@@ -8,6 +8,7 @@
 pub mod checksum;
 pub mod clock;
 pub mod conn;
+pub mod defrag;
 pub mod hash;
 pub mod hooks;
 pub mod input;

@@ -194,6 +194,11 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
         &self.data
     }
 
+    /// Replaces the bytes (reassembly).
+    pub(crate) fn set_data(&mut self, data: Vec<u8>) {
+        self.data = Cow::Owned(data);
+    }
+
     /// The address family.
     #[must_use]
     pub fn family(&self) -> Family {
