@@ -6,12 +6,12 @@ use std::io::Write;
 use nulls_conntrack::{Nanos, proc_fs};
 use serde::Serialize;
 
+use super::Failure;
 use super::case::Config;
 use super::router::{Arrival, Outcome, Router};
 use super::settings::{self, Setting};
 use super::summary::Summary;
 use super::trace::{Entry, Line, dir_name};
-use super::{Failure, table};
 use crate::capture::frame::{self, Payload};
 use crate::capture::source::{Capture, Record};
 use crate::cli::{Entries, Output, Replay};
@@ -21,9 +21,8 @@ const LONGEST: usize = 65_535 + 40;
 
 /// Replays the files of `options`. `Ok(false)`: something was wrong and has been told, what could be done was done.
 pub(crate) fn run(options: &Replay, out: &mut impl Write) -> Result<bool, Failure> {
-    let ct = table::tracker(&settings(options)?)?;
     let mut replay = Stream {
-        router: Router::new(ct, &Config::default())?,
+        router: Router::new(&settings(options)?, &Config::default())?,
         clock: 0,
         index: 0,
         summary: Summary::default(),

@@ -231,6 +231,8 @@ struct Meta {
     #[serde(default)]
     nft: String,
     mtu: u32,
+    #[serde(default)]
+    sysctls: std::collections::BTreeMap<String, serde_json::Number>,
 }
 
 /// Which families had a NAT chain, and so give every connection a (possibly void) translation.

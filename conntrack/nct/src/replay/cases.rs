@@ -6,12 +6,12 @@ use std::path::Path;
 
 use nulls_conntrack::{Conn, Direction, Nanos, Tracker};
 
+use super::Failure;
 use super::captures::line;
 use super::case::{Case, Side};
 use super::op::{Filter, Op};
 use super::router::{Arrival, Router};
 use super::table::Table;
-use super::{Failure, table};
 use crate::capture::frame::{self, Payload};
 use crate::capture::source::Capture;
 use crate::cli::Replay;
@@ -55,12 +55,12 @@ fn to_file(dir: &Path, base: &Path) -> Result<(), Failure> {
 fn case(dir: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let case = Case::load(dir)?;
     let place = |e: String| format!("{}: {e}", dir.display());
-    let ct = table::tracker(&case.settings).map_err(place)?;
+    let mut router = Router::new(&case.settings, &case.config).map_err(place)?;
     if let Some(limit) = case.config.table_full.as_ref().and_then(|t| t.limit()) {
-        ct.set_sysctl("nf_conntrack_max", &limit.to_string())
-            .map_err(|e| place(e.to_string()))?;
+        router
+            .set(&("nf_conntrack_max".to_owned(), limit.to_string()))
+            .map_err(place)?;
     }
-    let mut router = Router::new(ct, &case.config).map_err(place)?;
     let mut capture = Capture::open(&case.packets).map_err(|e| e.to_string())?;
     let mut ops = case.ops.into_iter().peekable();
     let mut clock: Nanos = 0;
@@ -114,7 +114,7 @@ fn apply(op: Op, router: &mut Router, now: Nanos) -> Result<(), String> {
         Op::Delete(filter) => {
             ct.delete_if(now, |conn| wanted(&filter, conn));
         }
-        Op::Sysctl((name, value)) => ct.set_sysctl(&name, &value).map_err(|e| e.to_string())?,
+        Op::Sysctl(setting) => router.set(&setting)?,
         Op::AddNat(rule) => return Err(format!("{rule:?}: rules cannot be added later yet")),
         Op::Update {
             sport,

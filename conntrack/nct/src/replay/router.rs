@@ -4,8 +4,9 @@
 //! filter rule, an exhausted TTL, an address that cannot be routed) leaves the table as it was.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use nulls_conntrack::defrag::{self, Defrag};
 use nulls_conntrack::input::ip_rcv;
 use nulls_conntrack::{
     Direction, Family, Hook, Nanos, Packet, Pipeline, Snapshot, Store, Tracker, Verdict,
@@ -13,8 +14,9 @@ use nulls_conntrack::{
 
 use super::case::{Config, Side};
 use super::route::{self, Fate};
-use super::rules::{self, Observer, ifindex};
-use super::table::{Numbers, Table};
+use super::rules::{self, Observer, Progress, ifindex};
+use super::settings::Setting;
+use super::table::{self, Numbers, Table};
 use super::trace::Entry;
 use crate::capture::frame;
 
@@ -69,22 +71,45 @@ pub(crate) struct Router {
     ct: Tracker<Table>,
     pipeline: Pipeline<Table>,
     observer: Observer,
+    defrag: Arc<Defrag>,
     numbers: Numbers,
     next_gc: Nanos,
 }
 
 impl Router {
-    /// A router with the rules of `config`.
-    pub(crate) fn new(ct: Tracker<Table>, config: &Config) -> Result<Self, String> {
-        let observer = Arc::new(Mutex::new(None));
-        let pipeline = rules::pipeline(config, &observer)?;
-        Ok(Self {
+    /// A router with the rules of `config` and the given settings.
+    pub(crate) fn new(settings: &[Setting], config: &Config) -> Result<Self, String> {
+        let defrag = Arc::new(Defrag::new(defrag::Config::default()));
+        let observer = Observer::new();
+        let pipeline = rules::pipeline(config, &defrag, &observer)?;
+        let ct = table::tracker(settings)?;
+        let router = Self {
             ct,
             pipeline,
             observer,
+            defrag,
             numbers: Numbers::new(),
             next_gc: 0,
-        })
+        };
+        for setting in settings {
+            router.set(setting)?;
+        }
+        Ok(router)
+    }
+
+    /// Changes a setting. The number of buckets is fixed from the beginning.
+    pub(crate) fn set(&self, (name, value): &Setting) -> Result<(), String> {
+        match name.as_str() {
+            "nf_conntrack_buckets" => Ok(()),
+            "net.ipv4.ipfrag_time" => {
+                let secs = value
+                    .parse()
+                    .map_err(|_| format!("`{value}` is not a value for {name}"))?;
+                self.defrag.set_timeout(secs);
+                Ok(())
+            }
+            _ => self.ct.set_sysctl(name, value).map_err(|e| e.to_string()),
+        }
     }
 
     /// The tracker.
@@ -128,23 +153,17 @@ impl Router {
         let mut pkt = Packet::new(data, family, arrival.now);
         pkt.checksum_ok = arrival.checksum_ok;
         pkt.iif = arrival.side.map_or(0, ifindex);
-        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let first = self.pipeline.run(&self.ct, &mut pkt, Hook::PreRouting);
-        let Some(seen) = self
-            .observer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        else {
-            let state = if first == Verdict::Stolen {
-                "stolen"
-            } else {
-                "drop"
-            };
-            return Outcome {
-                reason: reason(&pkt),
-                ..Outcome::early(state)
-            };
+        let seen = match self.observer.take() {
+            Progress::Tracked(seen) => seen,
+            // Reassembly kept it, or refused it: no more was ever seen of it.
+            Progress::Arrived => return Outcome::early("stolen"),
+            Progress::Whole => {
+                return Outcome {
+                    reason: reason(&pkt),
+                    ..Outcome::early("drop")
+                };
+            }
         };
         let verdict = if first == Verdict::Accept {
             self.rest(&mut pkt, arrival.side)

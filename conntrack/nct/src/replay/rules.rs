@@ -1,7 +1,8 @@
 //! The rules of a recording as hooks of the library's pipeline, at the priorities nft(8) gave them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use nulls_conntrack::defrag::Defrag;
 use nulls_conntrack::hooks::prio;
 use nulls_conntrack::{
     Direction, Family, Hook, Layout, Packet, PacketState, Pipeline, Template, TimeoutPolicy,
@@ -29,14 +30,50 @@ pub(crate) struct Seen {
     pub(crate) status: u32,
 }
 
-/// Filled by a hook of the pipeline for each packet that got past tracking.
-pub(crate) type Observer = Arc<Mutex<Option<Seen>>>;
+/// How far a packet got.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Progress {
+    /// Not past reassembly.
+    Arrived,
+    /// Before tracking.
+    Whole,
+    /// Tracked.
+    Tracked(Seen),
+}
+
+/// What two hooks, before and after tracking, know about the packet at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Observer(Arc<Mutex<Progress>>);
+
+impl Observer {
+    /// For no packet yet.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Progress::Arrived)))
+    }
+
+    fn set(&self, progress: Progress) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    /// How far the packet got; then ready for the next one.
+    pub(crate) fn take(&self) -> Progress {
+        std::mem::replace(
+            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
+            Progress::Arrived,
+        )
+    }
+}
 
 type Pkt<'d, 't> = Packet<'d, 't, Table>;
 
-/// Builds the pipeline for `config`.
-pub(crate) fn pipeline(config: &Config, observer: &Observer) -> Result<Pipeline<Table>, String> {
+/// Builds the pipeline for `config`, with `defrag` before everything.
+pub(crate) fn pipeline(
+    config: &Config,
+    defrag: &Arc<Defrag>,
+    observer: &Observer,
+) -> Result<Pipeline<Table>, String> {
     let mut p = Pipeline::new(Layout::Linux618);
+    defrag.register(&mut p);
     for rule in &config.notrack {
         let (iif, proto, sport, dport) = (rule.iif, rule.proto, rule.sport, rule.dport);
         let rule = Match {
@@ -83,21 +120,28 @@ pub(crate) fn pipeline(config: &Config, observer: &Observer) -> Result<Pipeline<
             },
         );
     }
-    let seen = Arc::clone(observer);
+    let seen = observer.clone();
+    p.register(
+        Hook::PreRouting,
+        prio::CONNTRACK - 1,
+        "observe",
+        move |_: &_, _: &mut Pkt<'_, '_>, _| {
+            seen.set(Progress::Whole);
+            Verdict::Accept
+        },
+    );
+    let seen = observer.clone();
     p.register(
         Hook::PreRouting,
         prio::CONNTRACK + 1,
         "observe",
         move |_: &_, pkt: &mut Pkt<'_, '_>, _| {
             let status = pkt.conn().map_or(0, |c| c.status());
-            let now = Seen {
+            seen.set(Progress::Tracked(Seen {
                 state: pkt.state(),
                 dir: pkt.direction(),
                 status,
-            };
-            *seen
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(now);
+            }));
             Verdict::Accept
         },
     );

@@ -3,9 +3,13 @@
 /// A setting as the kernel names it below `net/netfilter`, and its value.
 pub(crate) type Setting = (String, String);
 
-/// The kernel's name of a setting: `net.netfilter.` (or with slashes) and `nf_conntrack_` may be left out.
+/// The kernel's name of a setting: `net.netfilter.` (or with slashes) and `nf_conntrack_` may be left out. Names
+/// below `net.ipv4` (`ipfrag_time` matters) keep theirs.
 pub(crate) fn kernel_name(name: &str) -> String {
     let name = name.trim().replace('/', ".");
+    if name.starts_with("net.ipv4.") {
+        return name;
+    }
     let name = name.strip_prefix("net.netfilter.").unwrap_or(&name);
     match name.strip_prefix("nf_conntrack_") {
         Some(_) => name.to_owned(),
@@ -76,7 +80,7 @@ mod tests {
             want
         );
         assert_eq!(
-            file(" {\"net.netfilter.nf_conntrack_acct\": 1, \"max\": \"7\"}").unwrap(),
+            file(" {\"acct\": 1, \"nf_conntrack_max\": \"7\"}").unwrap(),
             want
         );
     }

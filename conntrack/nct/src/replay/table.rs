@@ -12,7 +12,7 @@ pub(crate) type Table = LockedStore<u32>;
 
 const DEFAULT_BUCKETS: usize = 262_144;
 
-/// Makes an empty table with the given settings; `nf_conntrack_buckets` is the one that must be known beforehand.
+/// Makes an empty table. Of the settings only `nf_conntrack_buckets` is used: it must be known beforehand.
 pub(crate) fn tracker(settings: &[Setting]) -> Result<Tracker<Table>, String> {
     const BUCKETS: &str = "nf_conntrack_buckets";
     let mut buckets = DEFAULT_BUCKETS;
@@ -22,11 +22,7 @@ pub(crate) fn tracker(settings: &[Setting]) -> Result<Tracker<Table>, String> {
             .map_err(|_| format!("`{value}` is not a value for {BUCKETS}"))?;
         buckets = n as usize;
     }
-    let ct = Tracker::new(LockedStore::new(buckets), Config::default());
-    for (name, value) in settings.iter().filter(|(name, _)| name != BUCKETS) {
-        ct.set_sysctl(name, value).map_err(|e| e.to_string())?;
-    }
-    Ok(ct)
+    Ok(Tracker::new(LockedStore::new(buckets), Config::default()))
 }
 
 /// Numbers entries in order of appearance, from 1.

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+pub mod packets;
 pub mod score;
 
 /// Runs `nct` with arguments, optionally with bytes on standard input.
