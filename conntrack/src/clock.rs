@@ -44,6 +44,12 @@ impl Jiffies {
         Self(self.0.wrapping_add(span.0))
     }
 
+    /// A span in nanoseconds.
+    #[must_use]
+    pub const fn as_nanos(self) -> Nanos {
+        self.0 as u64 * NS_PER_TICK
+    }
+
     /// Whole seconds of a span, rounded down.
     #[must_use]
     pub const fn whole_secs(self) -> u32 {

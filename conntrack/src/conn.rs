@@ -12,11 +12,12 @@ use crate::slot::UserSlot;
 use crate::status;
 use crate::store::Peek;
 use crate::tuple::{Direction, Tuple};
-use crate::zone::{Key, NetId, Zone};
+use crate::zone::{Key, Link, NetId, Zone};
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 /// Extension: packets and bytes are counted.
 pub(crate) const EXT_ACCT: u32 = 1;
@@ -43,7 +44,7 @@ pub struct Conn<U = ()> {
     inner: Mutex<Inner>,
     ext: AtomicU32,
     mark: AtomicU32,
-    id: AtomicU32,
+    hashes: [AtomicU64; 2],
     counters: [[AtomicU64; 2]; 2],
     start: AtomicU64,
     stop: AtomicU64,
@@ -64,7 +65,7 @@ impl<U> Conn<U> {
             inner: Mutex::new(Inner::default()),
             ext: AtomicU32::new(0),
             mark: AtomicU32::new(0),
-            id: AtomicU32::new(0),
+            hashes: Default::default(),
             counters: Default::default(),
             start: AtomicU64::new(0),
             stop: AtomicU64::new(0),
@@ -202,10 +203,32 @@ impl<U> Conn<U> {
         }
     }
 
-    /// The almost unique number of this connection (`conntrack -o id`).
+    /// The almost unique number of this connection (`nf_ct_get_id`): a keyed hash of where it is and what it is, so that it tells nothing.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.id.load(Ordering::Relaxed)
+        static SEED: OnceLock<RandomState> = OnceLock::new();
+        let place = std::ptr::from_ref(self) as usize;
+        SEED.get_or_init(RandomState::new)
+            .hash_one((place, self.tuple(Direction::Original))) as u32
+    }
+
+    /// The hash under which the `dir` link is in the table.
+    #[must_use]
+    pub fn hash(&self, dir: Direction) -> u64 {
+        self.hashes[dir.index()].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_hash(&self, dir: Direction, hash: u64) {
+        self.hashes[dir.index()].store(hash, Ordering::Relaxed);
+    }
+
+    /// Key and hash of the `dir` link.
+    #[must_use]
+    pub fn link(&self, dir: Direction) -> Link {
+        Link {
+            hash: self.hash(dir),
+            key: self.key(dir),
+        }
     }
 
     /// Packets and bytes in direction `dir`, when accounting was on as the entry was made.
@@ -276,7 +299,7 @@ impl<U> Conn<U> {
         zone: Zone,
         net: NetId,
         ext: u32,
-        id: u32,
+        hash: u64,
         inner: Inner,
     ) {
         // First of all the old incarnation's CONFIRMED goes.
@@ -288,7 +311,7 @@ impl<U> Conn<U> {
         self.net.store(net.0, Ordering::Relaxed);
         self.ext.store(ext, Ordering::Relaxed);
         self.mark.store(0, Ordering::Relaxed);
-        self.id.store(id, Ordering::Relaxed);
+        self.set_hash(Direction::Original, hash);
         for c in self.counters.iter().flatten() {
             c.store(0, Ordering::Relaxed);
         }

@@ -3,7 +3,6 @@
 //! A [`Tracker`] follows connections through the packets it is shown, as `nf_conntrack` of Linux 6.18 does: the same entries, states, timeouts
 //! and verdicts. Two calls make the life of a packet, [`Tracker::track`] where it comes in and [`Tracker::confirm`] where it leaves; a
 //! [`hooks::Pipeline`] makes them at the right places among the application's own hooks.
-#![doc = ""]
 
 pub mod checksum;
 pub mod clock;
@@ -14,6 +13,7 @@ pub mod hooks;
 pub mod input;
 pub mod net;
 pub mod packet;
+mod parse;
 pub mod policy;
 pub mod proc_fs;
 mod proto;

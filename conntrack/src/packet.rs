@@ -258,8 +258,8 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
         self.reason.as_ref()
     }
 
-    pub(crate) fn set_reason(&mut self, r: Reason) {
-        self.reason = Some(r);
+    pub(crate) fn set_reason(&mut self, r: Option<Reason>) {
+        self.reason = r;
     }
 }
 

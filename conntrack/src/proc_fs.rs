@@ -130,7 +130,7 @@ fn icmp(out: &mut impl Write, t: &Tuple) -> fmt::Result {
 }
 
 /// IPv6 in full, as `%pI6` does.
-struct Addr(IpAddr);
+pub(crate) struct Addr(pub(crate) IpAddr);
 
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

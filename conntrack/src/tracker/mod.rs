@@ -1,19 +1,25 @@
 //! The tracker: look-up, creation, confirmation, deletion (`nf_conntrack_core.c`).
 
-use crate::clock::Nanos;
+mod confirm;
+mod gc;
+mod ingress;
+mod life;
+mod walk;
+
+pub use gc::GcReport;
+
 use crate::conn::Conn;
 use crate::hash::{HashKind, KeyHasher};
 use crate::net::Net;
-use crate::packet::{Hook, Packet, Verdict};
-use crate::snapshot::Snapshot;
 use crate::stats::StatsSnapshot;
 use crate::store::Store;
 use crate::sysctl::{Sysctl, SysctlError, Sysctls};
-use crate::tuple::{Direction, Tuple};
-use crate::zone::{NetId, Zone};
+use crate::tuple::Family;
+use crate::zone::NetId;
+use parking_lot::{Mutex, RwLock};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Settings of a table of connections, shared by all its namespaces.
 #[derive(Clone, Debug)]
@@ -45,23 +51,19 @@ struct Core<S> {
     hasher: KeyHasher,
     config: Config,
     max: AtomicUsize,
+    gc: Mutex<gc::GcState>,
+    make_room: AtomicBool,
 }
+
+/// The application's text for a connection.
+type Formatter<U> = Arc<dyn Fn(&Conn<U>) -> Option<String> + Send + Sync>;
 
 /// Connection tracking of one namespace.
 pub struct Tracker<S: Store> {
     core: Arc<Core<S>>,
     net: Arc<Net>,
-}
-
-/// What a garbage collection did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GcReport {
-    /// Entries removed.
-    pub evicted: usize,
-    /// Nanoseconds until the next run is due (`next_run` of the kernel's worker).
-    pub next_in: Nanos,
-    /// Did this run reach the end of the table?
-    pub whole: bool,
+    users: [AtomicUsize; 2],
+    formatter: RwLock<Option<Formatter<S::User>>>,
 }
 
 impl<S: Store> Tracker<S> {
@@ -71,23 +73,33 @@ impl<S: Store> Tracker<S> {
         let (k0, k1) = config.seed.unwrap_or_else(random_seed);
         let hasher = KeyHasher::new(config.hash, k0, k1);
         let max = AtomicUsize::new(config.max);
-        Self {
-            core: Arc::new(Core {
+        let (gc, make_room) = (Mutex::default(), AtomicBool::new(false));
+        Self::with(
+            Arc::new(Core {
                 store,
                 hasher,
                 config,
                 max,
+                gc,
+                make_room,
             }),
-            net: Arc::new(Net::new(NetId(0))),
-        }
+            NetId(0),
+        )
     }
 
     /// A tracker for another namespace over the same table. Its entries, knobs and counters are its own; `nf_conntrack_max` is common.
     #[must_use]
     pub fn namespace(&self, id: NetId) -> Self {
+        Self::with(Arc::clone(&self.core), id)
+    }
+
+    fn with(core: Arc<Core<S>>, id: NetId) -> Self {
+        let users = [AtomicUsize::new(1), AtomicUsize::new(1)];
         Self {
-            core: Arc::clone(&self.core),
+            core,
             net: Arc::new(Net::new(id)),
+            users,
+            formatter: RwLock::new(None),
         }
     }
 
@@ -147,79 +159,28 @@ impl<S: Store> Tracker<S> {
         self.net.stats.snapshot()
     }
 
-    /// Finds out what connection a packet belongs to, or begins one (`nf_conntrack_in`), at PRE_ROUTING or LOCAL_OUT. Afterwards
-    /// [`Packet::state`], [`Packet::conn`], [`Packet::direction`] and [`Packet::reason`] tell the result.
-    ///
-    /// `Accept`, even for invalid packets, or `Drop` when the table is full.
-    pub fn track<'t>(&'t self, pkt: &mut Packet<'_, 't, S>, hook: Hook) -> Verdict {
-        let _ = (pkt, hook);
-        Verdict::Accept
+    /// Somebody needs tracking of `family` (`nf_ct_netns_get`). A fresh tracker has one user for each family.
+    pub fn enable(&self, family: Family) {
+        if self.users(family).fetch_add(1, Ordering::AcqRel) == 0 {
+            self.forget_tcp_windows(family);
+        }
     }
 
-    /// Puts the packet's new connection into the table (`nf_conntrack_confirm`), at POST_ROUTING or LOCAL_IN. A packet that is never
-    /// confirmed leaves no trace. `Drop` when the connection could not be linked.
-    pub fn confirm<'t>(&'t self, pkt: &mut Packet<'_, 't, S>, hook: Hook) -> Verdict {
-        let _ = (pkt, hook);
-        Verdict::Accept
+    /// The reverse of [`Tracker::enable`] (`nf_ct_netns_put`). Without users a pipeline's own hooks let packets of that family pass untouched.
+    pub fn disable(&self, family: Family) {
+        let _ = self
+            .users(family)
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
     }
 
-    /// Looks a connection up by one of its tuples (`nf_conntrack_find_get`): in the zone's id for the original direction, then for the reply.
+    /// Has tracking of `family` users?
     #[must_use]
-    pub fn find(&self, tuple: &Tuple, zone: Zone, now: Nanos) -> Option<(S::Ref<'_>, Direction)> {
-        let _ = (tuple, zone, now);
-        None
+    pub fn is_enabled(&self, family: Family) -> bool {
+        self.users(family).load(Ordering::Relaxed) != 0
     }
 
-    /// Deletes a connection (`nf_ct_delete`): false when somebody else did, or it is not in the table.
-    pub fn delete(&self, conn: &S::Ref<'_>, now: Nanos) -> bool {
-        let _ = (conn, now);
-        false
-    }
-
-    /// Deletes all connections of this namespace that `pred` wants; returns how many (`conntrack -D`, `-F`).
-    pub fn delete_if(&self, now: Nanos, pred: impl FnMut(&Conn<S::User>) -> bool) -> usize {
-        let _ = (now, pred);
-        0
-    }
-
-    /// Calls `f` for each live connection of this namespace (once, at its original link); removes expired ones it meets (dumps).
-    pub fn for_each(&self, now: Nanos, f: impl FnMut(&S::Ref<'_>)) {
-        let _ = (now, f);
-    }
-
-    /// Copies of all live connections of this namespace, in table order.
-    #[must_use]
-    pub fn dump(&self, now: Nanos) -> Vec<Snapshot> {
-        let mut out = Vec::new();
-        self.for_each(now, |r| out.push(Snapshot::of(r, S::count(r), now)));
-        out
-    }
-
-    /// `/proc/net/nf_conntrack`: one line for each connection. A registered formatter's text stands before `use=`.
-    #[must_use]
-    pub fn proc_net_nf_conntrack(&self, now: Nanos) -> String {
-        let _ = now;
-        String::new()
-    }
-
-    /// One run of the garbage collector (`gc_worker`), for all namespaces of the table.
-    pub fn gc(&self, now: Nanos) -> GcReport {
-        let _ = now;
-        GcReport::default()
-    }
-
-    /// Changes a connection's timeout (`conntrack -U --timeout`, in seconds).
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub fn set_timeout(
-        &self,
-        conn: &Conn<S::User>,
-        secs: u32,
-        now: Nanos,
-    ) -> Result<(), ChangeError> {
-        let _ = (conn, secs, now);
-        Ok(())
+    fn users(&self, family: Family) -> &AtomicUsize {
+        &self.users[usize::from(family == Family::Ipv6)]
     }
 }
 
