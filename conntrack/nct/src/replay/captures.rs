@@ -195,7 +195,8 @@ pub(crate) fn line(
     outcome: Option<Outcome>,
     entries: Option<Vec<Entry>>,
 ) -> Line {
-    let t = now as f64 / 1e9;
+    // Microseconds are what a double holds exactly in this century.
+    let t = (now / 1000) as f64 / 1e6;
     match outcome {
         Some(o) => Line {
             i,

@@ -224,13 +224,10 @@ impl TableFull {
 
 #[derive(Deserialize)]
 struct Meta {
-    name: String,
-    family: String,
     #[serde(default)]
     config: Config,
     #[serde(default)]
     nft: String,
-    mtu: u32,
     #[serde(default)]
     sysctls: std::collections::BTreeMap<String, serde_json::Number>,
 }
@@ -255,11 +252,8 @@ pub(crate) struct Timed {
 /// A recording, packets excepted.
 #[derive(Debug)]
 pub(crate) struct Case {
-    pub(crate) name: String,
-    pub(crate) family: String,
     pub(crate) config: Config,
     pub(crate) nat: NatChains,
-    pub(crate) mtu: u32,
     pub(crate) settings: Vec<Setting>,
     pub(crate) ops: Vec<Timed>,
     pub(crate) packets: PathBuf,
@@ -277,14 +271,15 @@ impl Case {
     pub(crate) fn load(dir: &Path) -> Result<Self, String> {
         let meta: Meta = parse(&dir.join("meta.json"))?;
         let path = dir.join("sysctls.json");
-        let settings =
+        let mut settings =
             settings::file(&text(&path)?).map_err(|e| format!("{}: {e}", path.display()))?;
+        // Changed settings outside of conntrack's own directory are only here.
+        let changed = meta.sysctls.into_iter();
+        settings
+            .extend(changed.map(|(name, value)| (settings::kernel_name(&name), value.to_string())));
         Ok(Self {
             nat: nat_chains(&meta.nft),
-            name: meta.name,
-            family: meta.family,
             config: meta.config,
-            mtu: meta.mtu,
             settings,
             ops: ops(&dir.join("ticks.jsonl"))?,
             packets: packets(dir),

@@ -15,6 +15,8 @@ pub(crate) enum Fate {
     Local,
     /// Out of the other side.
     Forward,
+    /// Through all hooks, but then there is no neighbour to send it to.
+    Unreachable,
     /// Nowhere.
     Drop,
 }
@@ -86,6 +88,10 @@ fn route_v6(src: Ipv6Addr, dst: Ipv6Addr) -> Fate {
     if LOCAL_V6.contains(&dst) {
         return Fate::Local;
     }
+    // A link-local destination is looked for on the link the packet came from, whoever sent it.
+    if dst.is_unicast_link_local() {
+        return Fate::Unreachable;
+    }
     // Nothing is forwarded on behalf of a source that has no meaning beyond its link.
     let narrow = src.is_unspecified()
         || src.is_multicast()
@@ -144,6 +150,7 @@ mod tests {
         check("192.0.2.10", "224.0.0.251", 64, Fate::Drop);
         check("fe80::10", "2001:db8:2::20", 64, Fate::Drop);
         check("::", "2001:db8:2::20", 64, Fate::Drop);
+        check("fe80::10", "fe80::20", 64, Fate::Unreachable);
         check("2001:db8:1::10", "ff02::16", 64, Fate::Drop);
     }
 }

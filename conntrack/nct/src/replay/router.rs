@@ -197,14 +197,14 @@ impl Router {
             (Some(_), Some((src, dst, ttl))) => route::route(src, dst, ttl),
             (Some(_), None) => Fate::Drop,
         };
-        let (hooks, done): (&[Hook], _) = match fate {
-            Fate::Local => (&[Hook::LocalIn], "local"),
-            Fate::Forward => (&[Hook::Forward, Hook::PostRouting], "forward"),
+        let out: &[Hook] = &[Hook::Forward, Hook::PostRouting];
+        let (hooks, done, oif) = match fate {
+            Fate::Local => (&[Hook::LocalIn][..], "local", None),
+            Fate::Forward => (out, "forward", side.map(Side::other)),
+            Fate::Unreachable => (out, "drop", side),
             Fate::Drop => return "drop",
         };
-        if fate == Fate::Forward {
-            pkt.oif = side.map_or(0, |s| ifindex(s.other()));
-        }
+        pkt.oif = oif.map_or(0, ifindex);
         for &hook in hooks {
             if self.pipeline.run(&self.ct, pkt, hook) != Verdict::Accept {
                 return "drop";
