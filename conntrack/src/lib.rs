@@ -11,6 +11,7 @@ pub mod defrag;
 pub mod hash;
 pub mod hooks;
 pub mod input;
+pub mod nat;
 pub mod net;
 pub mod packet;
 mod parse;

@@ -199,6 +199,11 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
         self.data = Cow::Owned(data);
     }
 
+    /// The bytes, to be changed in place (translation).
+    pub(crate) fn data_mut(&mut self) -> &mut Vec<u8> {
+        self.data.to_mut()
+    }
+
     /// The address family.
     #[must_use]
     pub fn family(&self) -> Family {

@@ -4,6 +4,7 @@ use super::{ChangeError, Tracker};
 use crate::clock::{Jiffies, Nanos};
 use crate::conn::Conn;
 use crate::policy::TimeoutPolicy;
+use crate::stats::Stat;
 use crate::status::{CONFIRMED, DYING, FIXED_TIMEOUT, NAT_CLASH};
 use crate::store::Store;
 use crate::sysctl::Sysctl;
@@ -46,6 +47,25 @@ impl<S: Store> Tracker<S> {
             return None;
         }
         Some((entry, dir))
+    }
+
+    /// Would the answers to `tuple` be taken for those of another connection than `ignored` (`nf_nat_used_tuple`)? One that began with the same
+    /// packet does not count: confirmation settles that.
+    pub(crate) fn answers_taken(&self, tuple: &Tuple, ignored: &Conn<S::User>, now: Nanos) -> bool {
+        let Some(reply) = tuple.invert() else {
+            return false;
+        };
+        let link = self.link(reply, ignored.zone().id_for(Direction::Reply));
+        let Some((other, _)) = self.find_link(&link, now) else {
+            return false;
+        };
+        if std::ptr::eq::<Conn<S::User>>(&*other, ignored)
+            || other.key(Direction::Original) == ignored.key(Direction::Original)
+        {
+            return false;
+        }
+        self.net.stats.inc(Stat::Found);
+        true
     }
 
     /// `nf_ct_gc_expired`: CONFIRMED is asked first, because the deadline is a span until then.
