@@ -7,7 +7,7 @@ use nulls_conntrack::{Nanos, proc_fs};
 use serde::Serialize;
 
 use super::Failure;
-use super::case::Config;
+use super::case::{Config, NatChains};
 use super::router::{Arrival, Outcome, Router};
 use super::settings::{self, Setting};
 use super::summary::Summary;
@@ -22,7 +22,11 @@ const LONGEST: usize = 65_535 + 40;
 /// Replays the files of `options`. `Ok(false)`: something was wrong and has been told, what could be done was done.
 pub(crate) fn run(options: &Replay, out: &mut impl Write) -> Result<bool, Failure> {
     let mut replay = Stream {
-        router: Router::new(&settings(options)?, &Config::default())?,
+        router: Router::new(
+            &settings(options)?,
+            &Config::default(),
+            NatChains::default(),
+        )?,
         clock: 0,
         index: 0,
         summary: Summary::default(),

@@ -55,7 +55,7 @@ fn to_file(dir: &Path, base: &Path) -> Result<(), Failure> {
 fn case(dir: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let case = Case::load(dir)?;
     let place = |e: String| format!("{}: {e}", dir.display());
-    let mut router = Router::new(&case.settings, &case.config).map_err(place)?;
+    let mut router = Router::new(&case.settings, &case.config, case.nat).map_err(place)?;
     if let Some(limit) = case.config.table_full.as_ref().and_then(|t| t.limit()) {
         router
             .set(&("nf_conntrack_max".to_owned(), limit.to_string()))
@@ -115,7 +115,7 @@ fn apply(op: Op, router: &mut Router, now: Nanos) -> Result<(), String> {
             ct.delete_if(now, |conn| wanted(&filter, conn));
         }
         Op::Sysctl(setting) => router.set(&setting)?,
-        Op::AddNat(rule) => return Err(format!("{rule:?}: rules cannot be added later yet")),
+        Op::AddNat(rule) => router.add_nat(&rule)?,
         Op::Update {
             sport,
             mark,

@@ -11,6 +11,7 @@ use crate::cli::Replay;
 mod captures;
 mod case;
 mod cases;
+mod nat;
 mod op;
 mod route;
 mod router;

@@ -12,7 +12,8 @@ use nulls_conntrack::{
     Direction, Family, Hook, Nanos, Packet, Pipeline, Snapshot, Store, Tracker, Verdict,
 };
 
-use super::case::{Config, Side};
+use super::case::{Config, NatChains, NatRule, Side};
+use super::nat::NatRules;
 use super::route::{self, Fate};
 use super::rules::{self, Observer, Progress, ifindex};
 use super::settings::Setting;
@@ -72,22 +73,31 @@ pub(crate) struct Router {
     pipeline: Pipeline<Table>,
     observer: Observer,
     defrag: Arc<Defrag>,
+    nat: NatRules,
     numbers: Numbers,
     next_gc: Nanos,
 }
 
 impl Router {
-    /// A router with the rules of `config` and the given settings.
-    pub(crate) fn new(settings: &[Setting], config: &Config) -> Result<Self, String> {
+    /// A router with the rules of `config`, translation for the families in `chains`, and the given settings.
+    pub(crate) fn new(
+        settings: &[Setting],
+        config: &Config,
+        chains: NatChains,
+    ) -> Result<Self, String> {
         let defrag = Arc::new(Defrag::new(defrag::Config::default()));
         let observer = Observer::new();
-        let pipeline = rules::pipeline(config, &defrag, &observer)?;
+        let mut pipeline = rules::pipeline(config, &defrag, &observer)?;
+        let nat = NatRules::default();
+        config.nat.iter().try_for_each(|rule| nat.add(rule))?;
+        nat.register(&mut pipeline, chains);
         let ct = table::tracker(settings)?;
         let router = Self {
             ct,
             pipeline,
             observer,
             defrag,
+            nat,
             numbers: Numbers::new(),
             next_gc: 0,
         };
@@ -110,6 +120,11 @@ impl Router {
             }
             _ => self.ct.set_sysctl(name, value).map_err(|e| e.to_string()),
         }
+    }
+
+    /// Adds a translation rule behind those there are.
+    pub(crate) fn add_nat(&self, rule: &NatRule) -> Result<(), String> {
+        self.nat.add(rule)
     }
 
     /// The tracker.
