@@ -120,6 +120,31 @@ pub(crate) fn pipeline(
             },
         );
     }
+    for rule in &config.helper {
+        let name: Arc<str> = rule.name.as_str().into();
+        let rule = Match {
+            proto: Some(rule.proto),
+            dport: Some(rule.dport),
+            ..Match::default()
+        };
+        // The kernel's rule comes after tracking, but a template says the same about a connection that begins.
+        p.register(
+            Hook::PreRouting,
+            prio::RAW + 1,
+            "helper",
+            move |_: &_, pkt: &mut Pkt<'_, '_>, _| {
+                if matches(&rule, pkt) {
+                    let mut template = pkt
+                        .template
+                        .take()
+                        .map_or_else(Template::default, Arc::unwrap_or_clone);
+                    template.helper = Some(Arc::clone(&name));
+                    pkt.template = Some(Arc::new(template));
+                }
+                Verdict::Accept
+            },
+        );
+    }
     let seen = observer.clone();
     p.register(
         Hook::PreRouting,
