@@ -176,7 +176,7 @@ fn time_is_the_captures_and_never_goes_back() {
         states(&late),
         [("new".into(), 30.into()), ("new".into(), 30.into())]
     );
-    // A stamp from the past counts as now.
+    // A stamp from the past counts as now. Ten seconds on the dialogue is a stream.
     let back = pcap(
         101,
         &[
@@ -188,7 +188,7 @@ fn time_is_the_captures_and_never_goes_back() {
     let want = [
         ("new".into(), 30.into()),
         ("established".into(), 30.into()),
-        ("established".into(), 30.into()),
+        ("established".into(), 120.into()),
     ];
     assert_eq!(states(&back), want);
 }

@@ -156,11 +156,9 @@ impl Nat {
         };
         let range = self.0.decide(&question).unwrap_or_default();
         let new = unique::tuple(ct, conn, &now, range, manip, pkt.now());
-        if new != now {
-            if let Some(reply) = new.invert() {
-                conn.set_tuple(Direction::Reply, &reply);
-                conn.set_status(manip.status());
-            }
+        if let Some(reply) = new.invert().filter(|_| new != now) {
+            conn.set_tuple(Direction::Reply, &reply);
+            conn.set_status(manip.status());
         }
         conn.set_status(manip.done());
     }

@@ -29,8 +29,6 @@ const NANOS: i128 = 1_000_000_000;
 /// One captured frame.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
-    /// Number of the packet in its file, from 1.
-    pub(crate) number: u64,
     /// Time stamp: nanoseconds since 1970. `None`: the file has none for this packet (pcapng simple packet block).
     pub(crate) time: Option<i64>,
     /// Link type as the tcpdump project numbers them.
@@ -289,7 +287,6 @@ impl Capture {
             Ok(Some((time, link, wire_len))) => {
                 self.packets += 1;
                 Ok(Some(Record {
-                    number: self.packets,
                     time,
                     link,
                     data: &self.frame,

@@ -139,11 +139,10 @@ fn update(
         if conn.tuple(Direction::Original).src_l4() != sport {
             return;
         }
-        if let Some(secs) = timeout {
-            if let Err(e) = ct.set_timeout(conn, secs, now) {
+        if let Some(secs) = timeout
+            && let Err(e) = ct.set_timeout(conn, secs, now) {
                 result = Err(e.to_string());
             }
-        }
         if let Some(mark) = mark {
             conn.set_mark(mark);
         }

@@ -7,11 +7,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-pub mod packets;
-pub mod score;
+pub(crate) mod packets;
+pub(crate) mod score;
 
 /// Runs `nct` with arguments, optionally with bytes on standard input.
-pub fn nct(args: &[&str], stdin: Option<&[u8]>) -> Output {
+pub(crate) fn nct(args: &[&str], stdin: Option<&[u8]>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nct"));
     command
         .args(args)
@@ -30,7 +30,7 @@ pub fn nct(args: &[&str], stdin: Option<&[u8]>) -> Output {
 
 /// Standard output as text, after a successful run.
 #[track_caller]
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     assert!(
         output.status.success(),
         "{}",
@@ -40,17 +40,17 @@ pub fn stdout(output: &Output) -> String {
 }
 
 /// Standard error as text.
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The directory of recordings.
-pub fn recordings() -> PathBuf {
+pub(crate) fn recordings() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings")
 }
 
 /// Names of all recordings, sorted.
-pub fn recording_names() -> Vec<String> {
+pub(crate) fn recording_names() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(recordings())
         .expect("recordings are there")
         .map(|e| {
@@ -66,7 +66,7 @@ pub fn recording_names() -> Vec<String> {
 }
 
 /// A gzip-compressed text file.
-pub fn gunzip(path: &Path) -> String {
+pub(crate) fn gunzip(path: &Path) -> String {
     let mut text = String::new();
     let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     flate2::read::GzDecoder::new(file)
@@ -76,7 +76,7 @@ pub fn gunzip(path: &Path) -> String {
 }
 
 /// A directory of the test's own, emptied.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).expect("a temporary directory");

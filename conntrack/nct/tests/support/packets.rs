@@ -1,7 +1,7 @@
 //! Packets, frames and capture files for tests.
 
 /// An IPv4 UDP packet without a UDP checksum.
-pub fn udp4(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp4(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, payload: &[u8]) -> Vec<u8> {
     let len = 28 + payload.len() as u16;
     let mut p = vec![0x45, 0];
     p.extend(len.to_be_bytes());
@@ -22,11 +22,11 @@ pub fn udp4(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, payload: &[u8]) 
     p
 }
 
-pub const A: [u8; 4] = [10, 0, 0, 1];
-pub const B: [u8; 4] = [10, 9, 9, 2];
+pub(crate) const A: [u8; 4] = [10, 0, 0, 1];
+pub(crate) const B: [u8; 4] = [10, 9, 9, 2];
 
 /// A question and its answer.
-pub fn dialogue() -> [Vec<u8>; 2] {
+pub(crate) fn dialogue() -> [Vec<u8>; 2] {
     [
         udp4(A, B, 1000, 53, b"question"),
         udp4(B, A, 53, 1000, b"answer"),
@@ -34,7 +34,7 @@ pub fn dialogue() -> [Vec<u8>; 2] {
 }
 
 /// An Ethernet frame with VLAN tags (their ether types).
-pub fn ethernet(packet: &[u8], tags: &[u16]) -> Vec<u8> {
+pub(crate) fn ethernet(packet: &[u8], tags: &[u16]) -> Vec<u8> {
     let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     for tag in tags {
         f.extend(tag.to_be_bytes());
@@ -50,7 +50,7 @@ pub fn ethernet(packet: &[u8], tags: &[u16]) -> Vec<u8> {
 }
 
 /// A little-endian microsecond pcap file; each packet has its time in microseconds.
-pub fn pcap(link: u32, packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn pcap(link: u32, packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut f = Vec::new();
     for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, link] {
         f.extend(u32::to_le_bytes(word));
@@ -62,7 +62,7 @@ pub fn pcap(link: u32, packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// Appends a record whose packet had `wire` bytes.
-pub fn record(f: &mut Vec<u8>, time: u64, data: &[u8], wire: usize) {
+pub(crate) fn record(f: &mut Vec<u8>, time: u64, data: &[u8], wire: usize) {
     for word in [
         time / 1_000_000,
         time % 1_000_000,
@@ -75,7 +75,7 @@ pub fn record(f: &mut Vec<u8>, time: u64, data: &[u8], wire: usize) {
 }
 
 /// A pcapng file with one interface of microsecond resolution.
-pub fn pcapng(link: u16, packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn pcapng(link: u16, packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
     fn block(kind: u32, body: &[u8]) -> Vec<u8> {
         let padded = body.len().next_multiple_of(4);
         let len = (padded as u32 + 12).to_le_bytes();

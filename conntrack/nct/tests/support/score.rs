@@ -9,29 +9,29 @@ use serde_json::{Map, Value, json};
 
 /// Packets that agree at each level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Score {
-    pub packets: usize,
-    pub verdict: usize,
-    pub table: usize,
-    pub full: usize,
+pub(crate) struct Score {
+    pub(crate) packets: usize,
+    pub(crate) verdict: usize,
+    pub(crate) table: usize,
+    pub(crate) full: usize,
 }
 
 impl Score {
     /// Does everything agree?
-    pub fn perfect(&self) -> bool {
+    pub(crate) fn perfect(&self) -> bool {
         self.full == self.packets && self.packets > 0
     }
 }
 
 /// Parses JSON lines.
-pub fn lines(text: &str) -> Vec<Value> {
+pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines()
         .map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}")))
         .collect()
 }
 
 /// Scores `actual` against `expected`, both trace lines in order; the second result describes the first disagreement.
-pub fn score(expected: &[Value], actual: &[Value]) -> (Score, Option<String>) {
+pub(crate) fn score(expected: &[Value], actual: &[Value]) -> (Score, Option<String>) {
     let mut total = Score {
         packets: expected.len(),
         ..Score::default()
