@@ -30,6 +30,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Track the packets of captures and print the connection table
+    #[command(long_about = REPLAY_ABOUT, after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
 }
 
@@ -63,8 +64,6 @@ Exit status:
 
 /// `nct replay`.
 #[derive(Debug, Args)]
-#[command(about = "Track the packets of captures and print the connection table", long_about = REPLAY_ABOUT,
-    after_help = REPLAY_EXAMPLES)]
 pub(crate) struct Replay {
     /// Capture files; `-` is standard input
     #[arg(value_name = "FILE", required_unless_present = "case")]
@@ -96,7 +95,7 @@ pub(crate) struct Replay {
     pub(crate) case: Vec<PathBuf>,
 
     /// With --case: write OUT/<name of the recording>/actual.jsonl instead of printing
-    #[arg(long, value_name = "OUT", requires = "case")]
+    #[arg(long, value_name = "OUT", requires = "case", conflicts_with = "files")]
     pub(crate) out: Option<PathBuf>,
 }
 
