@@ -287,6 +287,31 @@ impl<U> Conn<U> {
         self.inner.lock().helper.clone()
     }
 
+    /// Attaches a timeout policy, and gives the connection that policy's first timeout. Only new connections take one: false once it is
+    /// in the table.
+    pub fn set_timeout_policy(&self, policy: Arc<TimeoutPolicy>) -> bool {
+        if self.is_confirmed() {
+            return false;
+        }
+        let mut inner = self.inner.lock();
+        let first = crate::proto::first_timeout(self.tuple(Direction::Original).protonum());
+        let secs = policy
+            .get(first)
+            .or_else(|| inner.net.as_ref().map(|n| n.sysctl.get(first)));
+        self.set_deadline(Jiffies::secs(secs.unwrap_or(first.default_value())));
+        inner.policy = Some(policy);
+        true
+    }
+
+    /// Attaches a helper by name. Only new connections without one take one.
+    pub fn set_helper(&self, name: &str) -> bool {
+        if self.is_confirmed() || !self.set_status(status::HELPER) {
+            return false;
+        }
+        self.inner.lock().helper = Some(name.into());
+        true
+    }
+
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
     }

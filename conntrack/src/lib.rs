@@ -36,7 +36,7 @@ pub use packet::{Hook, Packet, SkbNfct, Verdict};
 pub use policy::{Template, TimeoutPolicy};
 pub use snapshot::{ProtoInfo, Snapshot};
 pub use status::{CtInfo, PacketState};
-pub use store::{LockedStore, Store};
+pub use store::{LockedStore, NullsStore, Store};
 pub use tracker::{Config, Tracker};
 pub use tuple::{Direction, Family, Tuple};
 pub use zone::{Key, Link, NetId, Zone};

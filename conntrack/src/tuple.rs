@@ -230,6 +230,12 @@ impl Tuple {
         self.dst_bits() == other.dst_bits()
     }
 
+    /// Are source and destination the same address?
+    #[must_use]
+    pub fn is_to_itself(&self) -> bool {
+        self.src_bits() == self.dst_bits()
+    }
+
     /// The tuple of packets in the other direction (`nf_ct_invert_tuple`). ICMP types without a counterpart have none.
     #[must_use]
     pub fn invert(&self) -> Option<Tuple> {

@@ -36,7 +36,7 @@ pub(super) fn packet6<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome
 pub(crate) enum Before {
     /// Track it as any packet.
     Query,
-    /// Never to be tracked: neighbour discovery, multicast listeners.
+    /// Never to be tracked: discovery of neighbours, multicast listeners and multicast routers.
     Untracked,
     /// An error about the packet that is quoted at this offset.
     Error(usize),
@@ -85,7 +85,7 @@ fn before6(cx: &mut Ctx<'_>) -> Before {
         return invalid(cx, "ICMPv6 checksum failed");
     }
     match kind {
-        130..=136 | 143 => Before::Untracked,
+        130..=136 | 143 | 151 | 152 => Before::Untracked,
         137 => redirect(cx),
         128.. => Before::Query,
         _ => Before::Error(cx.l4 + HEADER),

@@ -33,7 +33,7 @@ impl<U> LockedStore<U> {
         }
     }
 
-    fn bucket(&self, hash: u64) -> u64 {
+    fn bucket_of(&self, hash: u64) -> u64 {
         ((u128::from(hash) * self.buckets as u128) >> 64) as u64
     }
 
@@ -44,7 +44,7 @@ impl<U> LockedStore<U> {
         at: Direction,
         limit: usize,
     ) -> Result<(), InsertError<LockedRef<U>>> {
-        let Some(chain) = chains.get(&self.bucket(link.hash)) else {
+        let Some(chain) = chains.get(&self.bucket_of(link.hash)) else {
             return Ok(());
         };
         match chain.iter().find(|(d, c)| c.matches(*d, &link.key)) {
@@ -59,14 +59,14 @@ impl<U> LockedStore<U> {
 
     fn push(&self, chains: &mut Chains<U>, link: &Link, dir: Direction, c: &LockedRef<U>) {
         chains
-            .entry(self.bucket(link.hash))
+            .entry(self.bucket_of(link.hash))
             .or_default()
             .insert(0, (dir, Arc::clone(c)));
         self.links.fetch_add(1, Ordering::Relaxed);
     }
 
     fn pull(&self, chains: &mut Chains<U>, link: &Link, dir: Direction, c: &LockedRef<U>) {
-        let bucket = self.bucket(link.hash);
+        let bucket = self.bucket_of(link.hash);
         let Some(chain) = chains.get_mut(&bucket) else {
             return;
         };
@@ -112,7 +112,7 @@ unsafe impl<U: Send + Sync + 'static> Store for LockedStore<U> {
 
     fn find(&self, hash: u64, key: &Key) -> Option<(Self::Ref<'_>, Direction)> {
         let chains = self.chains.lock();
-        let chain = chains.get(&self.bucket(hash))?;
+        let chain = chains.get(&self.bucket_of(hash))?;
         chain
             .iter()
             .find(|(d, c)| c.matches(*d, key) && c.is_confirmed())
@@ -170,7 +170,23 @@ unsafe impl<U: Send + Sync + 'static> Store for LockedStore<U> {
     }
 
     fn cursor_at(&self, hash: u64) -> u64 {
-        self.bucket(hash)
+        self.bucket_of(hash)
+    }
+
+    fn bucket<'a>(
+        &'a self,
+        hash: u64,
+        n: usize,
+        wanted: &mut dyn FnMut(Peek, Direction) -> bool,
+        out: &mut Vec<(Self::Ref<'a>, Direction)>,
+    ) {
+        let chains = self.chains.lock();
+        let bucket = (self.bucket_of(hash) + n as u64) % self.buckets as u64;
+        for (d, c) in chains.get(&bucket).into_iter().flatten() {
+            if wanted(c.peek(), *d) {
+                out.push((Arc::clone(c), *d));
+            }
+        }
     }
 
     fn len(&self) -> usize {

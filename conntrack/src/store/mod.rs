@@ -1,7 +1,7 @@
 //! Where entries live.
 //!
 //! The tracker asks a [`Store`] for three things: memory for entries with counted references, a table in which each entry is linked under two
-//! keys, and a walk over that table. [`LockedStore`] is the simplest one: an ordered map behind one lock.
+//! keys, and a walk over that table. [`NullsStore`] is the one to use; [`LockedStore`] is the simplest one, an ordered map behind one lock.
 
 use crate::conn::Conn;
 use crate::tuple::Direction;
@@ -9,7 +9,9 @@ use crate::zone::{Key, Link};
 use std::ops::Deref;
 
 mod locked;
+mod nulls;
 pub use locked::{LockedRef, LockedStore};
+pub use nulls::{NullsNew, NullsRef, NullsStore};
 
 /// What a walk may know of an entry before it holds a reference: a copy of two atomics, true at some moment.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +111,21 @@ pub unsafe trait Store: Send + Sync + 'static {
     ) -> Option<u64>;
     /// The cursor of the slice in which `hash` lies.
     fn cursor_at(&self, hash: u64) -> u64;
+
+    /// As [`step`](Store::step), for exactly one bucket: the `n`th behind that of `hash`, the first following the last. For eviction.
+    fn bucket<'a>(
+        &'a self,
+        hash: u64,
+        n: usize,
+        wanted: &mut dyn FnMut(Peek, Direction) -> bool,
+        out: &mut Vec<(Self::Ref<'a>, Direction)>,
+    ) {
+        let mut cursor = self.cursor_at(hash);
+        for _ in 0..n {
+            cursor = self.step(cursor, &mut |_, _| false, out).unwrap_or(0);
+        }
+        self.step(cursor, wanted, out);
+    }
 
     /// Number of links (two for each entry, one after a clash).
     fn len(&self) -> usize;

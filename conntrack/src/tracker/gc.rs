@@ -166,13 +166,12 @@ impl<S: Store> Tracker<S> {
     /// beginning with the new entry's own.
     pub(super) fn early_drop(&self, hash: u64, now: Nanos) -> bool {
         let tick = Jiffies::at(now);
-        let mut cursor = self.core.store.cursor_at(hash);
         let mut found = Vec::new();
-        for _ in 0..EVICTION_RANGE {
+        for n in 0..EVICTION_RANGE {
             let wanted = &mut |p: Peek, _| {
                 live(p) && (expired(p, tick) || (p.status & ASSURED == 0 && p.net == self.net.id.0))
             };
-            let next = self.core.store.step(cursor, wanted, &mut found);
+            self.core.store.bucket(hash, n, wanted, &mut found);
             let mut drops = 0;
             for (entry, _) in found.drain(..) {
                 if entry.is_expired(now) {
@@ -185,7 +184,6 @@ impl<S: Store> Tracker<S> {
                 self.net.stats.add(Stat::EarlyDrop, drops);
                 return true;
             }
-            cursor = next.unwrap_or(0);
         }
         false
     }

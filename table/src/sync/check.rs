@@ -79,4 +79,6 @@ mod imp {
     }
 }
 
-pub(crate) use imp::*;
+pub(crate) use imp::{mutant, pause};
+#[cfg(any(nulls_loom, nulls_check))]
+pub use imp::{mutant_hits, set_mutant};

@@ -2,7 +2,7 @@
 
 pub(crate) use loom::cell::UnsafeCell;
 pub(crate) use loom::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence,
+    AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
 };
 
 /// loom reorders nothing within a thread that a compiler fence would keep apart; where the membarrier flavour relies
@@ -19,4 +19,12 @@ pub(crate) fn yield_now() {
 
 pub(crate) fn sleep_briefly() {
     loom::thread::yield_now();
+}
+
+/// A fence. A seeded bug may ask for a relaxed one, which is none at all.
+#[inline(always)]
+pub(crate) fn fence(order: core::sync::atomic::Ordering) {
+    if !(cfg!(any(nulls_loom, nulls_check)) && order == core::sync::atomic::Ordering::Relaxed) {
+        loom::sync::atomic::fence(order);
+    }
 }

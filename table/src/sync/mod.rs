@@ -10,8 +10,13 @@
 //!
 //! The two checking builds are made by the `loom-tests` driver only and never released.
 
+mod backoff;
 pub(crate) mod check;
+mod lock;
 pub(crate) mod order;
+
+pub(crate) use backoff::Backoff;
+pub(crate) use lock::{Held, Lock};
 
 #[cfg(not(nulls_loom))]
 mod std_impl;
@@ -22,3 +27,14 @@ pub(crate) use std_impl::*;
 mod loom_impl;
 #[cfg(nulls_loom)]
 pub(crate) use loom_impl::*;
+
+/// Declares a constructor that is `const` where atomics can be made in constants: everywhere but under loom.
+macro_rules! const_unless_loom {
+    ($(#[$attr:meta])* $vis:vis const fn $($rest:tt)*) => {
+        #[cfg(not(nulls_loom))]
+        $(#[$attr])* $vis const fn $($rest)*
+        #[cfg(nulls_loom)]
+        $(#[$attr])* $vis fn $($rest)*
+    };
+}
+pub(crate) use const_unless_loom;

@@ -1,7 +1,7 @@
 //! The ordinary build: `core`'s atomics, and a cell with loom's interface.
 
 pub(crate) use core::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, compiler_fence, fence,
+    AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, compiler_fence,
 };
 
 /// `core::cell::UnsafeCell` behind the interface of loom's, so that models see each access.
@@ -44,4 +44,12 @@ pub(crate) fn yield_now() {
 #[inline]
 pub(crate) fn sleep_briefly() {
     std::thread::sleep(core::time::Duration::from_micros(50));
+}
+
+/// A fence. A seeded bug may ask for a relaxed one, which is none at all.
+#[inline(always)]
+pub(crate) fn fence(order: core::sync::atomic::Ordering) {
+    if !(cfg!(any(nulls_loom, nulls_check)) && order == core::sync::atomic::Ordering::Relaxed) {
+        core::sync::atomic::fence(order);
+    }
 }

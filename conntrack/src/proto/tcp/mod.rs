@@ -472,8 +472,9 @@ fn reset(
         // In the window, but not exact: a challenge will show.
         new = old;
     }
-    let answers_ours = (st & SEEN_REPLY != 0 && tcp.last_index == Class::Syn)
-        || (st & ASSURED == 0 && tcp.last_index == Class::Ack);
+    // Without the direction one side could close the connection all by itself, with a SYN and a wrong reset (fixed in 6.18's stable releases).
+    let answers_syn = st & SEEN_REPLY != 0 && tcp.last_index == Class::Syn && !mine_was_last;
+    let answers_ours = answers_syn || (st & ASSURED == 0 && tcp.last_index == Class::Ack);
     if answers_ours && seg.ack == tcp.last_end {
         return Judged::InWindow(new);
     }

@@ -1,0 +1,63 @@
+//! The models as one program. The driver builds it, asks for `list` and runs each model in a process of its own.
+
+mod harness;
+mod litmus;
+mod rcu;
+
+use harness::{Expect, Model, Options};
+
+const ALL: &[&[Model]] = &[litmus::MODELS, rcu::MODELS];
+
+fn list() {
+    for m in ALL.iter().copied().flatten() {
+        let kind = match m.expect {
+            Expect::Passes => "passes",
+            Expect::Caught => "caught",
+        };
+        println!(
+            "@model\t{}\t{kind}\t{}\t{}\t{}\t{}\t{}\t{}",
+            m.name,
+            m.threads,
+            m.full_bound,
+            m.limit,
+            m.outcomes.join(","),
+            m.kills.join(","),
+            m.proves
+        );
+    }
+    for o in nulls::checking::ORDERINGS {
+        println!("@mutant\t{o}");
+    }
+}
+
+/// `list`, or `run NAME BOUND|none [mutant NAME] [trace N]`.
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (name, bound, mut rest) = match args.as_slice() {
+        ["list"] => return list(),
+        ["run", name, bound, rest @ ..] => (*name, *bound, rest),
+        _ => panic!("usage: list | run NAME BOUND|none [mutant NAME] [trace N]"),
+    };
+    let model = ALL
+        .iter()
+        .copied()
+        .flatten()
+        .find(|m| m.name == name)
+        .expect("no such model");
+    let mut options = Options {
+        bound: (bound != "none").then(|| bound.parse().expect("a bound is a number or none")),
+        mutant: None,
+        trace: None,
+    };
+    while let [key, value, more @ ..] = rest {
+        match *key {
+            // Lives as long as the process: the checking build keeps its address.
+            "mutant" => options.mutant = Some(Box::leak((*value).to_owned().into_boxed_str())),
+            "trace" => options.trace = Some(value.parse().expect("an execution's number")),
+            other => panic!("unknown option {other}"),
+        }
+        rest = more;
+    }
+    harness::run(model, options)
+}

@@ -1,0 +1,271 @@
+//! Grace periods: what a reader reached is not freed while it reads.
+//!
+//! The world is a link to one of two nodes whose contents are loom cells. The writer moves the link from node 0 to node 1
+//! and frees node 0, which is writing to its cell: if a reader may still read it, loom reports a race.
+
+use crate::harness::{Model, saw, spawn};
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicUsize, Ordering::*};
+use nulls::checking::Garbage;
+use nulls::rcu::{self, OwnedGuard};
+use std::sync::Arc;
+
+pub const MODELS: &[Model] = &[
+    Model {
+        name: "rcu/read-against-retire",
+        proves: "a node that a reader reached is not freed in its section",
+        floor: 300,
+        outcomes: &["read old", "read new", "freed at once", "kept"],
+        kills: &[
+            "order:rcu_light",
+            "order:rcu_heavy",
+            "order:rcu_unpin",
+            "order:rcu_scan",
+            "order:rcu_registry",
+            "order:rcu_register",
+            "rcu:no-light-fence",
+            "rcu:no-heavy-fence",
+            "rcu:epoch-not-bumped",
+            "rcu:ignore-active-reader",
+            "rcu:newer-or-equal",
+        ],
+        body: read_against_retire,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "rcu/pin-again-against-retire",
+        proves: "a second section on the same record hides the first from no scan",
+        floor: 500,
+        outcomes: &["read old, old", "read old, new", "read new, new"],
+        kills: &["order:rcu_pin", "order:rcu_epoch_read"],
+        body: pin_again_against_retire,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "rcu/refresh-against-retire",
+        proves: "a refreshed guard protects what is read after, and gives up what was read before",
+        floor: 500,
+        outcomes: &[
+            "read old, old",
+            "read old, new",
+            "read new, new",
+            "freed at once",
+            "kept",
+        ],
+        kills: &["order:rcu_pin", "order:rcu_epoch_read"],
+        body: refresh_against_retire,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "rcu/synchronize",
+        proves: "after synchronize nobody reads what was unlinked before",
+        floor: 50,
+        outcomes: &["read old", "read new"],
+        kills: &[
+            "order:rcu_light",
+            "order:rcu_heavy",
+            "order:rcu_unpin",
+            "rcu:no-light-fence",
+        ],
+        body: synchronize,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "rcu/two-reclaimers",
+        proves: "a scan frees nothing that was retired after it began, whoever retired it",
+        threads: 3,
+        full_bound: 2,
+        floor: 2_000,
+        outcomes: &["read old", "read new"],
+        kills: &[
+            "rcu:unbounded-scan",
+            "order:lock_take",
+            "order:lock_release",
+        ],
+        body: two_reclaimers,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "rcu/records-change-hands",
+        proves: "a returned record is taken by one new owner, with its nesting count",
+        floor: 20,
+        outcomes: &["one record", "two records"],
+        kills: &["order:rcu_claim", "order:rcu_return"],
+        body: records_change_hands,
+        ..Model::DEFAULT
+    },
+];
+
+const LIVE: usize = 7;
+const DEAD: usize = 0;
+
+struct World {
+    link: AtomicUsize,
+    nodes: [UnsafeCell<usize>; 2],
+    garbage: Garbage<usize>,
+}
+
+// SAFETY: loom checks every access to the cells.
+unsafe impl Sync for World {}
+// SAFETY: as above.
+unsafe impl Send for World {}
+
+impl World {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            link: AtomicUsize::new(0),
+            nodes: [UnsafeCell::new(LIVE), UnsafeCell::new(LIVE)],
+            garbage: Garbage::try_new().expect("memory for two shards"),
+        })
+    }
+
+    /// A reader's look at the node that is linked: its number.
+    fn read(&self) -> usize {
+        let i = self.link.load(Acquire);
+        // SAFETY: the section protects the node; loom checks it.
+        assert_eq!(
+            self.nodes[i].with(|p| unsafe { *p }),
+            LIVE,
+            "a freed node is read"
+        );
+        i
+    }
+
+    fn free(&self, i: usize) {
+        // SAFETY: the grace period has ended; loom checks it.
+        self.nodes[i].with_mut(|p| unsafe { *p = DEAD });
+    }
+
+    /// Unlinks node 0 and retires it.
+    fn unlink(&self) -> bool {
+        self.link.store(1, Release);
+        self.garbage.retire(0, 8)
+    }
+
+    fn collect(&self) -> usize {
+        let mut freed = 0;
+        self.garbage.collect(|i| {
+            self.free(i);
+            freed += 1;
+        });
+        freed
+    }
+}
+
+fn saw_freed(freed: usize) {
+    saw(if freed == 0 { "kept" } else { "freed at once" });
+}
+
+fn saw_pair(pair: (usize, usize)) {
+    saw(match pair {
+        (0, 0) => "read old, old",
+        (0, 1) => "read old, new",
+        (1, 1) => "read new, new",
+        _ => panic!("the link went backwards"),
+    });
+}
+
+fn read_against_retire() {
+    let w = World::new();
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            let _guard = rcu::pin();
+            w.read()
+        })
+    };
+    assert!(w.unlink(), "in models one item makes a full bag");
+    saw_freed(w.collect());
+    saw(if reader.join().unwrap() == 0 {
+        "read old"
+    } else {
+        "read new"
+    });
+}
+
+fn pin_again_against_retire() {
+    let w = World::new();
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            let first = {
+                let _guard = rcu::pin();
+                w.read()
+            };
+            let _guard = rcu::pin();
+            (first, w.read())
+        })
+    };
+    let _ = w.unlink();
+    w.collect();
+    saw_pair(reader.join().unwrap());
+}
+
+fn refresh_against_retire() {
+    let w = World::new();
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            let mut guard = rcu::pin();
+            let first = w.read();
+            guard.refresh();
+            (first, w.read())
+        })
+    };
+    let _ = w.unlink();
+    saw_freed(w.collect());
+    saw_pair(reader.join().unwrap());
+}
+
+fn synchronize() {
+    let w = World::new();
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            let _guard = rcu::pin();
+            w.read()
+        })
+    };
+    w.link.store(1, Release);
+    rcu::synchronize().expect("not pinned");
+    w.free(0);
+    saw(if reader.join().unwrap() == 0 {
+        "read old"
+    } else {
+        "read new"
+    });
+}
+
+fn two_reclaimers() {
+    let w = World::new();
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            let _guard = rcu::pin();
+            w.read()
+        })
+    };
+    let other = {
+        let w = w.clone();
+        spawn(move || w.garbage.flush(|i| w.free(i)))
+    };
+    let _ = w.unlink();
+    w.collect();
+    other.join().unwrap();
+    saw(if reader.join().unwrap() == 0 {
+        "read old"
+    } else {
+        "read new"
+    });
+}
+
+fn records_change_hands() {
+    let other = spawn(|| drop(OwnedGuard::new()));
+    drop(OwnedGuard::new());
+    other.join().unwrap();
+    saw(match rcu::readers() {
+        1 => "one record",
+        2 => "two records",
+        n => panic!("{n} records for two readers"),
+    });
+}

@@ -1,0 +1,258 @@
+//! The mode `mutants`: the kill matrix.
+//!
+//! A mutant is a weakened ordering (`order:…`) or a seeded bug (`mutant("…")` in the table's sources). Every mutant that
+//! a model claims to catch must make that model fail. Every other mutant is tried on all models. One that nothing
+//! catches is a survivor, and needs a written reason in `survivors.txt`.
+
+use crate::models::{Bound, open, run_one, self_test};
+use crate::report::Table;
+use crate::runner::{self, Model, Run};
+use crate::workspace::{Program, Workspace};
+use crate::{Checked, Options, Tally, print_checked};
+use anyhow::{Context, Result, ensure};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// The seeded bugs named in the sources below `dir`.
+///
+/// # Errors
+///
+/// A file cannot be read.
+pub fn seeded_bugs(dir: &Path) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.append(&mut seeded_bugs(&path)?);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.extend(bugs_in(&fs::read_to_string(&path)?));
+        }
+    }
+    Ok(found)
+}
+
+/// The names in all `mutant("name")` of a source text, comments aside.
+fn bugs_in(text: &str) -> Vec<String> {
+    text.lines()
+        .filter(|l| !l.trim_start().starts_with("//"))
+        .flat_map(|l| l.split("mutant(\"").skip(1))
+        .filter_map(|rest| rest.split_once('"').map(|(name, _)| name.to_owned()))
+        .collect()
+}
+
+/// Reads the list of accepted survivors: `name: reason`, one on a line; `#` starts a comment.
+///
+/// # Errors
+///
+/// A line without a reason, or the same name twice.
+pub fn parse_survivors(text: &str) -> Result<BTreeMap<String, String>> {
+    let mut accepted = BTreeMap::new();
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+    {
+        // A name may contain a colon but no blank.
+        let (name, reason) = line
+            .split_once(": ")
+            .with_context(|| format!("survivor without a reason: {line}"))?;
+        ensure!(
+            !reason.trim().is_empty(),
+            "survivor without a reason: {line}"
+        );
+        let old = accepted.insert(name.to_owned(), reason.trim().to_owned());
+        ensure!(old.is_none(), "{name} is listed twice");
+    }
+    Ok(accepted)
+}
+
+/// All that is known of one mutant.
+struct Mutant<'a> {
+    name: &'a str,
+    claimed: Vec<&'a Model>,
+    tried: Vec<(&'a Model, Run)>,
+}
+
+impl Mutant<'_> {
+    fn killers(&self) -> Vec<&str> {
+        self.tried
+            .iter()
+            .filter(|(_, r)| r.caught())
+            .map(|(m, _)| m.name.as_str())
+            .collect()
+    }
+}
+
+/// Runs the kill matrix. With `all`, every mutant on every model.
+///
+/// # Errors
+///
+/// The models cannot be built or run, or the list of survivors cannot be read.
+pub fn run(options: &Options, all: bool) -> Result<Tally> {
+    let workspace = Workspace::locate()?;
+    let accepted = parse_survivors(&fs::read_to_string(
+        workspace.package().join("survivors.txt"),
+    )?)?;
+    let (program, contents) = open(options)?;
+    let models: Vec<&Model> = contents.models.iter().filter(|m| !m.is_litmus()).collect();
+    let mut names: BTreeSet<String> = contents.mutants.iter().cloned().collect();
+    names.append(&mut seeded_bugs(&workspace.table_sources())?);
+
+    let mut tally = Tally::default();
+    self_test(&program, &contents, options, &mut tally)?;
+
+    // A model that fails by itself would catch everything.
+    let base = runner::parallel(&models, options.jobs, |model| {
+        Ok(Checked {
+            model,
+            bound: "2".to_owned(),
+            run: run_one(&program, options, model, Bound::Fast, None)?,
+        })
+    })?;
+    print_checked(&base);
+    base.iter().for_each(|c| tally.count(c.ok()));
+    let sound: Vec<&Model> = base.iter().filter(|c| c.ok()).map(|c| c.model).collect();
+
+    for (model, name) in models
+        .iter()
+        .flat_map(|m| m.kills.iter().map(move |k| (m, k)))
+    {
+        if !names.contains(name) {
+            println!(
+                "{} claims to catch {name}, which does not exist",
+                model.name
+            );
+            tally.count(false);
+        }
+    }
+    for name in accepted.keys().filter(|n| !names.contains(*n)) {
+        println!("survivors.txt lists {name}, which does not exist");
+        tally.count(false);
+    }
+
+    let selected: Vec<&String> = names
+        .iter()
+        .filter(|n| options.filters.is_empty() || options.filters.iter().any(|f| n.contains(f)))
+        .collect();
+    let results = runner::parallel(&selected, options.jobs, |name| {
+        try_mutant(&program, options, &sound, name, all)
+    })?;
+    report(&results, &accepted, &mut tally);
+    Ok(tally)
+}
+
+/// Tries a mutant on the models that claim it, and on the others if none does.
+fn try_mutant<'a>(
+    program: &Program,
+    options: &Options,
+    models: &[&'a Model],
+    name: &'a str,
+    all: bool,
+) -> Result<Mutant<'a>> {
+    let (claimed, others): (Vec<&Model>, Vec<&Model>) = models
+        .iter()
+        .partition(|m| m.kills.iter().any(|k| k == name));
+    let mut mutant = Mutant {
+        name,
+        claimed: claimed.clone(),
+        tried: Vec::new(),
+    };
+    for model in claimed {
+        let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+        mutant.tried.push((model, run));
+    }
+    for model in others {
+        if !all && !mutant.killers().is_empty() {
+            break;
+        }
+        let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+        mutant.tried.push((model, run));
+    }
+    Ok(mutant)
+}
+
+fn report(results: &[Mutant<'_>], accepted: &BTreeMap<String, String>, tally: &mut Tally) {
+    let mut table = Table::new(&["mutant", "verdict", "tried", "reached", "caught by", "as"]);
+    let mut notes = Vec::new();
+    let (mut killed, mut excused) = (0, 0);
+    for m in results {
+        let killers = m.killers();
+        for model in &m.claimed {
+            let ok = killers.contains(&model.name.as_str());
+            tally.count(ok);
+            if !ok {
+                notes.push(format!(
+                    "{} claims to catch {} and does not",
+                    model.name, m.name
+                ));
+            }
+        }
+        let verdict = match (killers.is_empty(), accepted.get(m.name)) {
+            (false, None) => "caught",
+            (false, Some(_)) => {
+                tally.count(false);
+                notes.push(format!("survivors.txt lists {}, which is caught", m.name));
+                "caught"
+            }
+            (true, Some(reason)) => {
+                excused += 1;
+                notes.push(format!("{} survives: {reason}", m.name));
+                "survives, with reason"
+            }
+            (true, None) => {
+                tally.count(false);
+                "SURVIVES"
+            }
+        };
+        killed += usize::from(!killers.is_empty());
+        if m.claimed.is_empty() && !killers.is_empty() {
+            tally.count(true);
+        }
+        let first = m.tried.iter().find(|(_, r)| r.caught());
+        let reached = m.tried.iter().filter(|(_, r)| r.hits > 0).count();
+        table.row([
+            m.name.to_owned(),
+            verdict.to_owned(),
+            m.tried.len().to_string(),
+            reached.to_string(),
+            killers.join(" "),
+            first.map_or(String::new(), |(_, r)| shortened(&r.reason())),
+        ]);
+    }
+    println!("\n{table}");
+    notes.iter().for_each(|n| println!("{n}"));
+    println!(
+        "{killed} of {} mutants caught, {excused} survive with a written reason",
+        results.len()
+    );
+}
+
+fn shortened(text: &str) -> String {
+    const LENGTH: usize = 70;
+    match text.char_indices().nth(LENGTH) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bugs_are_found_in_code_only() {
+        let text = "if mutant(\"a\") || check::mutant(\"b\") {\n    // mutant(\"c\")\n fn mutant(name: &str)";
+        assert_eq!(bugs_in(text), ["a", "b"]);
+    }
+
+    #[test]
+    fn survivors_need_a_reason() {
+        let read = parse_survivors("# comment\n\norder:x: x86 only\nbug: because\n").unwrap();
+        assert_eq!(read["order:x"], "x86 only");
+        assert_eq!(read["bug"], "because");
+        assert!(parse_survivors("order:x").is_err());
+        assert!(parse_survivors("order:x:  ").is_err());
+        assert!(parse_survivors("a: b\na: c").is_err());
+    }
+}

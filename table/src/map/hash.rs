@@ -1,0 +1,46 @@
+//! From what a hasher returns to what the table uses.
+
+use core::hash::{BuildHasher, Hash};
+
+/// The default hasher: foldhash, keyed per map.
+pub type DefaultHashBuilder = foldhash::fast::RandomState;
+
+/// Hashes a key and spreads the result.
+#[inline]
+pub(super) fn hash_of<Q: Hash + ?Sized>(build: &impl BuildHasher, key: &Q) -> u64 {
+    spread(build.hash_one(key))
+}
+
+/// One folded multiply. Buckets take the high bits of a hash and tags the low ones, so a hasher that is weak at either
+/// end (the identity, Fx) would collapse without it.
+#[inline]
+fn spread(h: u64) -> u64 {
+    // 2^64 / golden ratio, odd.
+    let p = h as u128 * 0x9e37_79b9_7f4a_7c15;
+    p as u64 ^ (p >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+    use std::collections::HashSet;
+
+    /// Small integers, multiples of large powers of two, and integers that differ in the high bits only must all
+    /// scatter over 1,024 buckets and 128 tags.
+    #[test]
+    fn weak_hashers_are_spread_at_both_ends() {
+        let families: [(&str, fn(u64) -> u64); 4] = [
+            ("identity", |i| i),
+            ("multiples of 4,096", |i| i << 12),
+            ("high bits", |i| i << 48),
+            ("fx", |i| i.wrapping_mul(0x517c_c1b7_2722_0a95)),
+        ];
+        for (name, f) in families {
+            let hashes: Vec<u64> = (0..1 << 14).map(|i| spread(f(i))).collect();
+            let buckets: HashSet<u64> = hashes.iter().map(|h| h >> 54).collect();
+            let tags: HashSet<u64> = hashes.iter().map(|h| h & 0x7f).collect();
+            assert!(buckets.len() > 900, "{name}: {} buckets", buckets.len());
+            assert!(tags.len() > 100, "{name}: {} tags", tags.len());
+        }
+    }
+}

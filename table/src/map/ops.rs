@@ -1,0 +1,334 @@
+//! The map's operations, under a guard of the caller's.
+//!
+//! Each has the same shape: look without a lock, do what the user's code does, then commit if nothing changed since the
+//! look, else begin again. After the commit nothing but bookkeeping follows, so a panic in user code finds either
+//! nothing changed or everything done.
+
+use super::{Equivalent, HashMap, Iter, hash::hash_of, node::Pending};
+use crate::raw::{InsertError, Probe, Written};
+use crate::rcu::Guard;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+
+/// Why [`try_insert`](super::HashMapRef::try_insert) did not insert. The key and the value come back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TryInsertError<'g, K, V> {
+    /// The key is there already.
+    Occupied {
+        /// The value that is there.
+        current: &'g V,
+        /// The key that was not inserted.
+        key: K,
+        /// The value that was not inserted.
+        value: V,
+    },
+    /// The map holds as many entries as its limit allows.
+    Full {
+        /// The key that was not inserted.
+        key: K,
+        /// The value that was not inserted.
+        value: V,
+    },
+    /// There is no memory, or all 2^32 - 1 handles are in use.
+    Alloc {
+        /// The key that was not inserted.
+        key: K,
+        /// The value that was not inserted.
+        value: V,
+    },
+}
+
+impl<K, V> fmt::Debug for TryInsertError<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Occupied { .. } => "Occupied",
+            Self::Full { .. } => "Full",
+            Self::Alloc { .. } => "Alloc",
+        })
+    }
+}
+
+impl<K, V> fmt::Display for TryInsertError<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Occupied { .. } => "the key is in the map already",
+            Self::Full { .. } => "the map holds as many entries as its limit allows",
+            Self::Alloc { .. } => "no memory for another entry",
+        })
+    }
+}
+
+impl<K, V> core::error::Error for TryInsertError<'_, K, V> {}
+
+impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
+    /// As [`HashMapRef::get`](super::HashMapRef::get).
+    #[inline]
+    pub fn get_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<&'g V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.get_key_value_with(key, guard).map(|(_, v)| v)
+    }
+
+    /// As [`HashMapRef::get_key_value`](super::HashMapRef::get_key_value).
+    #[inline]
+    pub fn get_key_value_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<(&'g K, &'g V)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.table.find(guard, hash_of(&self.hasher, key), |x| {
+            // SAFETY: found while pinned.
+            let (k, v) = unsafe { self.nodes.entry(x) };
+            key.equivalent(k).then_some((k, v))
+        })
+    }
+
+    /// As [`HashMapRef::get_many`](super::HashMapRef::get_many).
+    pub fn get_many_with<'g, Q>(
+        &'g self,
+        keys: &[&Q],
+        guard: &'g Guard,
+        mut found: impl FnMut(usize, Option<&'g V>),
+    ) where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        /// Hashes are computed on the stack, a batch at a time.
+        const BATCH: usize = 64;
+        let mut hashes = [0; BATCH];
+        for (c, keys) in keys.chunks(BATCH).enumerate() {
+            for (hash, key) in hashes.iter_mut().zip(keys) {
+                *hash = hash_of(&self.hasher, *key);
+            }
+            self.table.find_many(
+                guard,
+                &hashes[..keys.len()],
+                |x| self.nodes.prefetch(x),
+                |i, x| {
+                    // SAFETY: found while pinned.
+                    let (k, v) = unsafe { self.nodes.entry(x) };
+                    keys[i].equivalent(k).then_some(v)
+                },
+                |i, v| found(c * BATCH + i, v),
+            );
+        }
+    }
+
+    fn probe<'g, Q>(&'g self, hash: u64, key: &Q, guard: &'g Guard) -> Probe<'g>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        // SAFETY: found while pinned.
+        self.table.probe(guard, hash, |x| key.equivalent(unsafe { self.nodes.key(x) }), &self.rehash())
+    }
+
+    /// The value of a node that was found, or unlinked, while pinned.
+    fn value<'g>(&'g self, x: u32, guard: &'g Guard) -> &'g V {
+        let _ = guard;
+        // SAFETY: it was linked while we were pinned, and retired nodes outlive the guard.
+        unsafe { self.nodes.entry(x).1 }
+    }
+
+    /// As [`HashMapRef::insert`](super::HashMapRef::insert).
+    pub fn insert_with<'g>(&'g self, key: K, value: V, guard: &'g Guard) -> Option<&'g V> {
+        let hash = hash_of(&self.hasher, &key);
+        let Ok(node) = self.nodes.prepare(key, value) else { no_memory() };
+        loop {
+            let probe = self.probe(hash, node.key(), guard);
+            if probe.hit().is_some() {
+                let Ok((old, written)) = probe.replace(node.handle()) else { continue };
+                node.linked();
+                let old_value = self.value(old, guard);
+                self.nodes.retire(old, guard);
+                written.assist(guard, &self.rehash());
+                return Some(old_value);
+            }
+            match probe.insert(node.handle()) {
+                Ok(written) => {
+                    node.linked();
+                    written.assist(guard, &self.rehash());
+                    return None;
+                }
+                Err(InsertError::Stale) => {}
+                Err(InsertError::Full) => full(),
+                Err(InsertError::Alloc(_)) => no_memory(),
+            }
+        }
+    }
+
+    /// As [`HashMapRef::try_insert`](super::HashMapRef::try_insert).
+    pub fn try_insert_with<'g>(
+        &'g self,
+        key: K,
+        value: V,
+        guard: &'g Guard,
+    ) -> Result<&'g V, TryInsertError<'g, K, V>> {
+        let hash = hash_of(&self.hasher, &key);
+        let node = match self.nodes.prepare(key, value) {
+            Ok(node) => node,
+            Err((key, value)) => return Err(TryInsertError::Alloc { key, value }),
+        };
+        match self.link_new(hash, &node, guard) {
+            Ok(written) => {
+                let x = node.linked();
+                written.assist(guard, &self.rehash());
+                Ok(self.value(x, guard))
+            }
+            Err(NotLinked::Occupied(x)) => {
+                let (key, value) = node.into_inner();
+                Err(TryInsertError::Occupied { current: self.value(x, guard), key, value })
+            }
+            Err(NotLinked::Full) => {
+                let (key, value) = node.into_inner();
+                Err(TryInsertError::Full { key, value })
+            }
+            Err(NotLinked::Alloc) => {
+                let (key, value) = node.into_inner();
+                Err(TryInsertError::Alloc { key, value })
+            }
+        }
+    }
+
+    /// Links a node whose key must not be there.
+    fn link_new<'g>(
+        &'g self,
+        hash: u64,
+        node: &Pending<'_, K, V>,
+        guard: &'g Guard,
+    ) -> Result<Written<'g>, NotLinked> {
+        loop {
+            let probe = self.probe(hash, node.key(), guard);
+            if let Some(x) = probe.hit() {
+                return Err(NotLinked::Occupied(x));
+            }
+            match probe.insert(node.handle()) {
+                Ok(written) => return Ok(written),
+                Err(InsertError::Stale) => {}
+                Err(InsertError::Full) => return Err(NotLinked::Full),
+                Err(InsertError::Alloc(_)) => return Err(NotLinked::Alloc),
+            }
+        }
+    }
+
+    /// As [`HashMapRef::get_or_insert_with`](super::HashMapRef::get_or_insert_with).
+    pub fn get_or_insert_with_with<'g>(&'g self, key: K, value: impl FnOnce() -> V, guard: &'g Guard) -> &'g V {
+        if let Some(value) = self.get_with(&key, guard) {
+            return value;
+        }
+        let hash = hash_of(&self.hasher, &key);
+        let Ok(node) = self.nodes.prepare(key, value()) else { no_memory() };
+        match self.link_new(hash, &node, guard) {
+            Ok(written) => {
+                let x = node.linked();
+                written.assist(guard, &self.rehash());
+                self.value(x, guard)
+            }
+            // Another thread, or `value` itself, was first: its value stays, ours is dropped with `node`.
+            Err(NotLinked::Occupied(x)) => self.value(x, guard),
+            Err(NotLinked::Full) => full(),
+            Err(NotLinked::Alloc) => no_memory(),
+        }
+    }
+
+    /// As [`HashMapRef::update`](super::HashMapRef::update).
+    pub fn update_with<'g, Q>(
+        &'g self,
+        key: &Q,
+        mut update: impl FnMut(&V) -> V,
+        guard: &'g Guard,
+    ) -> Option<&'g V>
+    where
+        K: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = hash_of(&self.hasher, key);
+        loop {
+            let probe = self.probe(hash, key, guard);
+            let old = probe.hit()?;
+            // SAFETY: found while pinned.
+            let (k, v) = unsafe { self.nodes.entry(old) };
+            let Ok(node) = self.nodes.prepare(k.clone(), update(v)) else { no_memory() };
+            if let Ok((old, written)) = probe.replace(node.handle()) {
+                let x = node.linked();
+                self.nodes.retire(old, guard);
+                written.assist(guard, &self.rehash());
+                return Some(self.value(x, guard));
+            }
+        }
+    }
+
+    /// As [`HashMapRef::remove_entry`](super::HashMapRef::remove_entry).
+    pub fn remove_entry_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<(&'g K, &'g V)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = hash_of(&self.hasher, key);
+        loop {
+            let probe = self.probe(hash, key, guard);
+            probe.hit()?;
+            if let Ok((old, written)) = probe.remove() {
+                return Some(self.removed(old, written, guard));
+            }
+        }
+    }
+
+    /// As [`HashMapRef::remove`](super::HashMapRef::remove).
+    pub fn remove_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<&'g V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.remove_entry_with(key, guard).map(|(_, v)| v)
+    }
+
+    fn removed<'g>(&'g self, x: u32, written: Written<'g>, guard: &'g Guard) -> (&'g K, &'g V) {
+        // SAFETY: it was linked while we were pinned, and retired nodes outlive the guard.
+        let entry = unsafe { self.nodes.entry(x) };
+        self.nodes.retire(x, guard);
+        written.assist(guard, &self.rehash());
+        entry
+    }
+
+    /// As [`HashMapRef::iter`](super::HashMapRef::iter).
+    pub fn iter_with<'g>(&'g self, guard: &'g Guard) -> Iter<'g, K, V, S> {
+        Iter::new(self, guard)
+    }
+
+    /// As [`HashMapRef::clear`](super::HashMapRef::clear).
+    pub fn clear_with(&self, guard: &Guard) {
+        let mut cursor = Some(0);
+        let mut found = Vec::new();
+        while let Some(c) = cursor {
+            cursor = self.table.step(guard, c, &self.rehash(), &mut found);
+            for &(hash, x) in &found {
+                loop {
+                    let probe = self.table.probe(guard, hash, |y| x == y, &self.rehash());
+                    if probe.hit().is_none() {
+                        break;
+                    }
+                    if let Ok((x, written)) = probe.remove() {
+                        self.nodes.retire(x, guard);
+                        written.assist(guard, &self.rehash());
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Why a new node was not linked.
+enum NotLinked {
+    Occupied(u32),
+    Full,
+    Alloc,
+}
+
+#[cold]
+fn full() -> ! {
+    panic!("the map holds as many entries as its limit allows")
+}
+
+#[cold]
+fn no_memory() -> ! {
+    panic!("no memory for another entry")
+}

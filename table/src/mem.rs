@@ -1,0 +1,334 @@
+//! Large zeroed allocations: arrays of lines, segments of slots.
+//!
+//! A large one comes straight from the system, where zeroed pages cost nothing until they are touched, and goes back in
+//! slices, because unmapping hundreds of megabytes at once stalls the caller (and everybody who faults a page
+//! meanwhile). Every failure is an error value.
+
+use core::ops::Deref;
+use core::ptr::NonNull;
+
+/// The system gave no memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllocError;
+
+impl core::fmt::Display for AllocError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("memory allocation failed")
+    }
+}
+
+impl core::error::Error for AllocError {}
+
+/// Types whose all-zero bytes are a value.
+///
+/// # Safety
+/// All-zero bytes are a valid value, equal to what [`zeroed`](Self::zeroed) returns; and the type has no destructor.
+pub unsafe trait Zeroable: Sized {
+    /// The all-zero value. loom's atomics are not made of bytes, so that models call this for each element.
+    #[cfg(nulls_loom)]
+    fn zeroed() -> Self;
+}
+
+/// How an array will be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// Filled bit by bit: small pages, since zeroing a huge one takes as long as a thousand insertions.
+    #[default]
+    Small,
+    /// Sized once and filled: huge pages where the system has them, which save address translation in every look-up.
+    Huge,
+}
+
+/// The alignment of every array: a cache line.
+#[cfg(not(nulls_loom))]
+const ALIGN: usize = 64;
+
+/// An array that was all zero when it was made.
+#[derive(Debug)]
+pub struct ZeroedArray<T: Zeroable> {
+    start: NonNull<T>,
+    len: usize,
+    /// What is still to be freed, in the unit of the implementation.
+    left: usize,
+}
+
+// SAFETY: the array owns its elements, as a boxed slice does.
+unsafe impl<T: Zeroable + Send> Send for ZeroedArray<T> {}
+// SAFETY: as above.
+unsafe impl<T: Zeroable + Sync> Sync for ZeroedArray<T> {}
+
+impl<T: Zeroable> ZeroedArray<T> {
+    /// Allocates `len` elements.
+    ///
+    /// # Errors
+    /// When the system has no memory, or the size overflows.
+    pub fn try_new(len: usize, pages: Pages) -> Result<Self, AllocError> {
+        const { assert!(!core::mem::needs_drop::<T>() || cfg!(nulls_loom)) };
+        if len == 0 {
+            return Ok(Self {
+                start: NonNull::dangling(),
+                len,
+                left: 0,
+            });
+        }
+        let (start, left) = imp::alloc(len, pages)?;
+        Ok(Self { start, len, left })
+    }
+
+    /// Frees some `max_bytes` from the end (whole pages; a small array all at once), and says whether nothing is left. From
+    /// the first call on the array is empty.
+    pub fn release_slice(&mut self, max_bytes: usize) -> bool {
+        let len = core::mem::take(&mut self.len);
+        if self.left > 0 {
+            // SAFETY: `start` and `left` are from `alloc` or the last call; `len` is the full length in the first call, and
+            // no reference to an element is alive, as `self` is borrowed exclusively.
+            self.left = unsafe { imp::release(self.start, len, self.left, max_bytes) };
+        }
+        self.left == 0
+    }
+
+    /// Bytes taken from the system and not yet given back.
+    pub fn bytes(&self) -> usize {
+        if cfg!(nulls_loom) {
+            self.left * size_of::<T>()
+        } else {
+            self.left
+        }
+    }
+
+    /// Gives up ownership. To be undone by [`from_raw`](Self::from_raw).
+    pub fn into_raw(self) -> NonNull<T> {
+        core::mem::ManuallyDrop::new(self).start
+    }
+
+    /// Takes ownership again.
+    ///
+    /// # Safety
+    /// `start` is from [`into_raw`](Self::into_raw) of an array of `len` elements, and this is called once for it.
+    pub unsafe fn from_raw(start: NonNull<T>, len: usize) -> Self {
+        Self {
+            start,
+            len,
+            left: imp::footprint::<T>(len),
+        }
+    }
+}
+
+impl<T: Zeroable> Deref for ZeroedArray<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: `len` elements from `start` are allocated and initialised; `len` is 0 once freeing began.
+        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Zeroable> Drop for ZeroedArray<T> {
+    fn drop(&mut self) {
+        self.release_slice(usize::MAX);
+    }
+}
+
+/// The model build: elements made one by one.
+#[cfg(nulls_loom)]
+mod imp {
+    use super::{AllocError, NonNull, Pages, Zeroable};
+
+    pub(super) fn footprint<T>(len: usize) -> usize {
+        len
+    }
+
+    pub(super) fn alloc<T: Zeroable>(
+        len: usize,
+        _: Pages,
+    ) -> Result<(NonNull<T>, usize), AllocError> {
+        let all: Box<[T]> = (0..len).map(|_| T::zeroed()).collect();
+        Ok((NonNull::from(Box::leak(all)).cast(), len))
+    }
+
+    /// # Safety
+    /// As for the ordinary build.
+    pub(super) unsafe fn release<T>(start: NonNull<T>, len: usize, left: usize, _: usize) -> usize {
+        debug_assert_eq!(len, left);
+        // SAFETY: from `alloc`, which leaked a box of this length.
+        drop(unsafe { Box::from_raw(core::ptr::slice_from_raw_parts_mut(start.as_ptr(), left)) });
+        0
+    }
+}
+
+#[cfg(not(nulls_loom))]
+mod imp {
+    use core::alloc::Layout;
+
+    use super::{ALIGN, AllocError, NonNull, Pages};
+
+    fn layout<T>(len: usize) -> Result<Layout, AllocError> {
+        let layout = Layout::array::<T>(len)
+            .and_then(|l| l.align_to(ALIGN))
+            .map_err(|_| AllocError)?;
+        Ok(layout)
+    }
+
+    /// What an array takes from the system.
+    pub(super) fn footprint<T>(len: usize) -> usize {
+        let bytes = len * size_of::<T>();
+        if super::sys::maps(bytes) {
+            super::sys::whole_pages(bytes)
+        } else {
+            bytes
+        }
+    }
+
+    pub(super) fn alloc<T>(len: usize, pages: Pages) -> Result<(NonNull<T>, usize), AllocError> {
+        const { assert!(align_of::<T>() <= 4096 && size_of::<T>() > 0) };
+        let layout = layout::<T>(len)?;
+        let start = if super::sys::maps(layout.size()) {
+            super::sys::map(layout.size(), pages).ok_or(AllocError)?
+        } else {
+            // SAFETY: neither `len` nor the element size is 0.
+            NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).ok_or(AllocError)?
+        };
+        Ok((start.cast(), footprint::<T>(len)))
+    }
+
+    /// Frees about `max` bytes of the `left` that remain, and returns what remains then.
+    ///
+    /// # Safety
+    /// `start` is from `alloc`, `left` from it or from the last call, and nobody uses the elements. `len` is the array's
+    /// length if it is freed at once.
+    pub(super) unsafe fn release<T>(
+        start: NonNull<T>,
+        len: usize,
+        left: usize,
+        max: usize,
+    ) -> usize {
+        let start = start.cast::<u8>();
+        if super::sys::maps(left) || len == 0 {
+            // SAFETY: a mapping of ours; only the tail that is given back is touched.
+            unsafe { super::sys::unmap_tail(start, left, max) }
+        } else {
+            let layout = layout::<T>(len).expect("it was allocated with this layout");
+            // SAFETY: allocated by `alloc_zeroed` with this layout.
+            unsafe { std::alloc::dealloc(start.as_ptr(), layout) };
+            0
+        }
+    }
+}
+
+/// Mappings.
+#[cfg(all(unix, not(nulls_loom), not(miri)))]
+mod sys {
+    use super::{NonNull, Pages};
+
+    /// From this size on an array is a mapping of its own. (The C library does as much, but with a moving threshold.)
+    const MAP_FROM: usize = 1 << 20;
+    /// The size of a huge page where they matter.
+    const HUGE: usize = 2 << 20;
+
+    pub(super) fn maps(bytes: usize) -> bool {
+        bytes >= MAP_FROM
+    }
+
+    fn page() -> usize {
+        // SAFETY: asks for a constant.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(size).unwrap_or(4096)
+    }
+
+    pub(super) fn whole_pages(bytes: usize) -> usize {
+        bytes.next_multiple_of(page())
+    }
+
+    fn map_raw(bytes: usize) -> Option<NonNull<u8>> {
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANON,
+        );
+        // SAFETY: a new mapping at an address of the system's choice disturbs no other.
+        let at = unsafe { libc::mmap(core::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            None
+        } else {
+            NonNull::new(at.cast())
+        }
+    }
+
+    /// Maps zeroed memory, in whole pages.
+    pub(super) fn map(bytes: usize, pages: Pages) -> Option<NonNull<u8>> {
+        let bytes = bytes.checked_next_multiple_of(page())?;
+        if pages == Pages::Small || bytes < 2 * HUGE {
+            return map_raw(bytes);
+        }
+        // A huge page begins at a multiple of its size: map one more than needed, and give back both ends.
+        let raw = map_raw(bytes.checked_add(HUGE)?)?;
+        let before = raw.as_ptr().align_offset(HUGE);
+        // SAFETY: `before` is below `HUGE`, so this stays within the mapping.
+        let start = unsafe { raw.add(before) };
+        // SAFETY: both parts are ours and unused.
+        unsafe {
+            unmap(raw, before);
+            unmap(start.add(bytes), HUGE - before);
+        }
+        #[cfg(target_os = "linux")]
+        // SAFETY: advice on a mapping of ours; where it is refused pages stay small.
+        unsafe {
+            libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
+        }
+        Some(start)
+    }
+
+    /// # Safety
+    /// The range consists of whole pages of a mapping of ours that nobody uses.
+    unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        // SAFETY: the caller's.
+        if unsafe { libc::munmap(start.as_ptr().cast(), bytes) } != 0 {
+            // The kernel may have merged the mapping with a neighbour, and have no room to split it again: give back the
+            // pages and keep the addresses.
+            // SAFETY: the caller's.
+            unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) };
+        }
+    }
+
+    /// Gives back about `max` bytes from the end of a mapping of `left` bytes, and returns what is left.
+    ///
+    /// # Safety
+    /// `start..start + left` is a mapping of ours, and nobody uses it.
+    pub(super) unsafe fn unmap_tail(start: NonNull<u8>, left: usize, max: usize) -> usize {
+        let unit = if left >= 2 * HUGE { HUGE } else { page() };
+        // Cut where a huge page begins, for else the kernel would have to split it.
+        let keep = left.saturating_sub(max.max(unit)).next_multiple_of(unit);
+        // SAFETY: `keep` is at most `left - unit`, rounded up to a multiple of `unit`: below `left`.
+        let tail = unsafe { start.add(keep) };
+        // SAFETY: whole pages of the caller's mapping.
+        unsafe { unmap(tail, left - keep) };
+        keep
+    }
+}
+
+/// Without mappings everything is one heap allocation.
+#[cfg(all(any(not(unix), miri), not(nulls_loom)))]
+mod sys {
+    use super::{NonNull, Pages};
+
+    pub(super) fn maps(_: usize) -> bool {
+        false
+    }
+
+    pub(super) fn whole_pages(bytes: usize) -> usize {
+        bytes
+    }
+
+    pub(super) fn map(_: usize, _: Pages) -> Option<NonNull<u8>> {
+        None
+    }
+
+    /// # Safety
+    /// Never called, as nothing is mapped.
+    pub(super) unsafe fn unmap_tail(_: NonNull<u8>, _: usize, _: usize) -> usize {
+        0
+    }
+}

@@ -1,0 +1,435 @@
+//! Type-stable entries with counted handles: the kernel's `SLAB_TYPESAFE_BY_RCU` with a reference count.
+//!
+//! A slot is constructed once, by [`Default`], and from then on always holds a `T`; entries come and go in it, and it is
+//! reused *at once*, without a grace period. So a handle that a reader found may mean another entry by the time it
+//! looks. The reader takes a reference first ([`Pool::try_get`] raises a count that is not zero) and compares the key
+//! *again* afterwards; from then on the entry is what it is until the reference is dropped.
+//!
+//! What is read before a reference is held ([`Pool::peek`]) may belong to any entry past or present, so that only the entry's
+//! atomics mean anything then. Since `&T` is all that anybody ever gets, safe code cannot get that wrong in a way that
+//! the compiler would not notice.
+//!
+//! # The life of an entry
+//!
+//! ```text
+//! alloc()    count 0: nobody can take a reference; the caller initialises the fields through &T
+//! …          the caller links the handle into a table
+//! publish()  count := 1 (Release): this is where a look-up can first succeed
+//! clone, try_get, drop      count up and down, never up from 0
+//! last drop  count 0 again: recycle(), then the slot is free
+//! ```
+
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::ops::Deref;
+
+use crate::mem::{AllocError, Zeroable};
+use crate::slab::{Slab, Slot};
+use crate::sync::{AtomicU32, UnsafeCell, check, order};
+
+pub use crate::slab::{Exhausted, SlabStats};
+
+/// What a pool stores.
+pub trait Entry: Default + Send + Sync {
+    /// Called when the last reference is gone (or when an entry is given up unpublished), before the slot is reused: the place
+    /// to give back what the entry holds. References that others hold by [`Pool::peek`] may still look at it.
+    ///
+    /// It runs outside of all locks, and may drop references to other entries, or allocate.
+    fn recycle(&self) {}
+}
+
+/// The most entries a pool can have.
+pub const MAX_ENTRIES: u32 = if cfg!(nulls_loom) { 15 } else { BUILT - 1 };
+
+/// A bit of the link word: the slot was constructed.
+const BUILT: u32 = 1 << 31;
+
+/// A count above this is taken to be a leak of references on its way to an overflow. As far above it fit threads.
+const MAX_COUNT: u32 = i32::MAX as u32;
+
+struct Counted<T> {
+    /// References to the entry. 0: none can be taken.
+    refs: AtomicU32,
+    /// The next free handle, and [`BUILT`].
+    link: AtomicU32,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+// SAFETY: zeroed: no references, not constructed, no value. `MaybeUninit` drops nothing.
+unsafe impl<T> Zeroable for Counted<T> {
+    #[cfg(nulls_loom)]
+    fn zeroed() -> Self {
+        Self {
+            refs: AtomicU32::new(0),
+            link: AtomicU32::new(0),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+}
+
+// SAFETY: the link word's low bits return what was stored in them.
+unsafe impl<T> Slot for Counted<T> {
+    unsafe fn next_free(&self) -> u32 {
+        self.link.load(order::pool_link_read()) & !BUILT
+    }
+
+    unsafe fn set_next_free(&self, next: u32) {
+        let built = self.link.load(order::pool_link_read()) & BUILT;
+        self.link.store(next | built, order::pool_link());
+    }
+}
+
+// SAFETY: `value` is written once, before `BUILT` is set; after that the slot gives out `&T` only.
+unsafe impl<T: Send + Sync> Sync for Counted<T> {}
+
+impl<T> Counted<T> {
+    /// # Safety
+    /// The slot was constructed, and the caller has synchronised with that.
+    #[inline(always)]
+    unsafe fn value(&self) -> &T {
+        // SAFETY: constructed, and never written again.
+        self.value.with(|p| unsafe { (*p).assume_init_ref() })
+    }
+}
+
+/// Entries of type `T`, at most a fixed number at a time.
+///
+/// Memory is taken as entries are, and given back when the pool is dropped, which also drops every `T` that was ever constructed.
+pub struct Pool<T: Entry> {
+    slab: Slab<Counted<T>>,
+}
+
+impl<T: Entry> Pool<T> {
+    /// A pool of at most `max_entries` entries (cut to [`MAX_ENTRIES`]). Takes no memory for entries yet.
+    ///
+    /// # Panics
+    /// Aborts as `Vec` does when there is no memory for a few hundred bytes.
+    pub fn with_capacity(max_entries: u32) -> Self {
+        match Self::try_with_capacity(max_entries) {
+            Ok(pool) => pool,
+            Err(AllocError) => std::alloc::handle_alloc_error(core::alloc::Layout::new::<Self>()),
+        }
+    }
+
+    /// As [`with_capacity`](Self::with_capacity).
+    ///
+    /// # Errors
+    /// There is no memory for a few hundred bytes.
+    pub fn try_with_capacity(max_entries: u32) -> Result<Self, AllocError> {
+        Ok(Self {
+            slab: Slab::try_new(max_entries.min(MAX_ENTRIES))?,
+        })
+    }
+
+    /// Takes memory for `entries` entries now, in huge pages where that pays.
+    ///
+    /// # Errors
+    /// The system has no memory; what was taken stays.
+    pub fn reserve(&self, entries: u32) -> Result<(), AllocError> {
+        self.slab.reserve(entries)
+    }
+
+    /// The most entries there can be.
+    pub fn capacity(&self) -> u32 {
+        self.slab.limit()
+    }
+
+    /// What the pool holds. `used` counts entries with references and entries not yet published.
+    pub fn stats(&self) -> SlabStats {
+        self.slab.stats()
+    }
+
+    /// An entry that nobody else can refer to yet. Its fields hold what the last entry in the slot left (or
+    /// `T::default()`).
+    ///
+    /// # Errors
+    /// See [`Exhausted`].
+    ///
+    /// # Panics
+    /// When `T::default` does; the slot is free again then.
+    #[inline]
+    pub fn alloc(&self) -> Result<Unique<'_, T>, Exhausted> {
+        let handle = self.slab.alloc()?;
+        // SAFETY: just given out.
+        let slot = unsafe { self.slab.slot(handle).as_ref() };
+        if slot.link.load(order::pool_link_read()) & BUILT == 0 {
+            self.build(handle, slot);
+        }
+        Ok(Unique {
+            pool: self,
+            slot,
+            handle,
+        })
+    }
+
+    #[cold]
+    fn build(&self, handle: u32, slot: &Counted<T>) {
+        /// Gives the slot back when the constructor panics.
+        struct Undo<'a, T: Entry>(&'a Pool<T>, u32);
+        impl<T: Entry> Drop for Undo<'_, T> {
+            fn drop(&mut self) {
+                // SAFETY: given out to `alloc`, which unwinds.
+                unsafe { self.0.slab.free(self.1) };
+            }
+        }
+        let undo = Undo(self, handle);
+        let value = T::default();
+        core::mem::forget(undo);
+        // SAFETY: the slot is ours, and without the bit nobody reads the value.
+        slot.value.with_mut(|p| unsafe { (*p).write(value) });
+        slot.link.store(BUILT, order::pool_link());
+    }
+
+    /// Takes a reference to the entry, unless it has none: then the slot is free, or its entry is not published yet.
+    ///
+    /// The entry may be another one than the caller expects, because the slot was reused: compare the key *after* this.
+    /// A handle that this pool never gave out yields `None`.
+    #[inline]
+    pub fn try_get(&self, handle: u32) -> Option<Ref<'_, T>> {
+        // SAFETY: the slot exists, and slots live as long as the slab.
+        let slot = unsafe { self.slab.try_slot(handle)?.as_ref() };
+        let mut count = slot.refs.load(order::pool_look());
+        loop {
+            if count == 0 && !check::mutant("pool:raise-from-zero") {
+                return None;
+            }
+            check_count(count);
+            match slot.refs.compare_exchange_weak(
+                count,
+                count + 1,
+                order::pool_try_get(),
+                order::pool_look(),
+            ) {
+                Ok(_) => {
+                    return Some(Ref {
+                        pool: self,
+                        slot,
+                        handle,
+                    });
+                }
+                Err(now) => count = now,
+            }
+        }
+    }
+
+    /// The slot's value, whatever entry it belongs to now: only atomics mean anything.
+    ///
+    /// # Panics
+    /// When the pool never gave the handle out.
+    #[inline]
+    pub fn peek(&self, handle: u32) -> &T {
+        // SAFETY: the slot exists, and slots live as long as the slab.
+        let slot = self
+            .slab
+            .try_slot(handle)
+            .map(|slot| unsafe { slot.as_ref() });
+        match slot.filter(|slot| slot.link.load(order::pool_built()) & BUILT != 0) {
+            // SAFETY: constructed, and the load synchronised with that.
+            Some(slot) => unsafe { slot.value() },
+            None => no_such(handle),
+        }
+    }
+
+    /// Takes back a reference that [`Ref::into_raw`] gave away.
+    ///
+    /// # Safety
+    /// The handle is from `into_raw` of a reference of this pool, and this is called once for each.
+    #[inline]
+    pub unsafe fn from_raw(&self, handle: u32) -> Ref<'_, T> {
+        // SAFETY: referred to, so given out.
+        let slot = unsafe { self.slab.slot(handle).as_ref() };
+        Ref {
+            pool: self,
+            slot,
+            handle,
+        }
+    }
+
+    /// Gives a slot whose count is 0 back.
+    fn recycle(&self, slot: &Counted<T>, handle: u32) {
+        /// Frees even if `recycle` panics.
+        struct Free<'a, T: Entry>(&'a Pool<T>, u32);
+        impl<T: Entry> Drop for Free<'_, T> {
+            fn drop(&mut self) {
+                // SAFETY: the last reference is gone, and none can be taken.
+                unsafe { self.0.slab.free(self.1) };
+            }
+        }
+        let free = Free(self, handle);
+        // SAFETY: a slot that was given out by `alloc` is constructed, and whoever had it has synchronised with that.
+        unsafe { slot.value() }.recycle();
+        drop(free);
+    }
+}
+
+impl<T: Entry> core::fmt::Debug for Pool<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pool")
+            .field("capacity", &self.capacity())
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+impl<T: Entry> Drop for Pool<T> {
+    fn drop(&mut self) {
+        if !core::mem::needs_drop::<T>() {
+            return;
+        }
+        self.slab.each_ever(|_, slot| {
+            // SAFETY: the slot exists.
+            let slot = unsafe { slot.as_ref() };
+            if slot.link.load(order::pool_built()) & BUILT != 0 {
+                // SAFETY: constructed, and with the pool go all references; each slot is visited once.
+                slot.value.with_mut(|p| unsafe { (*p).assume_init_drop() });
+            }
+        });
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn no_such(handle: u32) -> ! {
+    panic!("the pool never gave out handle {handle}")
+}
+
+/// Aborts before a count overflows, as `Arc` does: an overflow would free an entry in use.
+#[inline]
+fn check_count(count: u32) {
+    if count > MAX_COUNT {
+        overflow();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn overflow() -> ! {
+    std::process::abort()
+}
+
+/// An entry that nobody can refer to yet. Dropping it gives it up.
+#[must_use = "dropping it gives the entry up"]
+pub struct Unique<'a, T: Entry> {
+    pool: &'a Pool<T>,
+    slot: &'a Counted<T>,
+    handle: u32,
+}
+
+impl<'a, T: Entry> Unique<'a, T> {
+    /// The handle, never 0.
+    #[inline]
+    pub fn handle(&self) -> u32 {
+        self.handle
+    }
+
+    /// Makes the entry live: from here on [`Pool::try_get`] succeeds. Link it first.
+    #[inline]
+    pub fn publish(self) -> Ref<'a, T> {
+        let this = ManuallyDrop::new(self);
+        this.slot.refs.store(1, order::pool_publish());
+        Ref {
+            pool: this.pool,
+            slot: this.slot,
+            handle: this.handle,
+        }
+    }
+}
+
+impl<T: Entry> Deref for Unique<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `alloc` constructed the slot or found it constructed, under the lock that passed it on.
+        unsafe { self.slot.value() }
+    }
+}
+
+impl<T: Entry> Drop for Unique<'_, T> {
+    fn drop(&mut self) {
+        self.pool.recycle(self.slot, self.handle);
+    }
+}
+
+impl<T: Entry + core::fmt::Debug> core::fmt::Debug for Unique<'_, T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Unique")
+            .field("handle", &self.handle)
+            .field("value", &**self)
+            .finish()
+    }
+}
+
+/// A counted reference to an entry. The entry stays what it is until the last reference is dropped.
+#[must_use = "dropping it gives the reference back"]
+pub struct Ref<'a, T: Entry> {
+    pool: &'a Pool<T>,
+    slot: &'a Counted<T>,
+    handle: u32,
+}
+
+impl<T: Entry> Ref<'_, T> {
+    /// The handle, never 0.
+    #[inline]
+    pub fn handle(&self) -> u32 {
+        self.handle
+    }
+
+    /// How many references there are; others may take and drop theirs meanwhile.
+    #[inline]
+    pub fn count(&self) -> u32 {
+        self.slot.refs.load(order::pool_look())
+    }
+
+    /// Gives the reference away without dropping it: to be taken back by [`Pool::from_raw`].
+    #[inline]
+    pub fn into_raw(self) -> u32 {
+        ManuallyDrop::new(self).handle
+    }
+}
+
+impl<T: Entry> Deref for Ref<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: published, and taking the reference synchronised with that.
+        unsafe { self.slot.value() }
+    }
+}
+
+impl<T: Entry> Clone for Ref<'_, T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        check_count(self.slot.refs.fetch_add(1, order::pool_clone()));
+        Self {
+            pool: self.pool,
+            slot: self.slot,
+            handle: self.handle,
+        }
+    }
+}
+
+impl<T: Entry> Drop for Ref<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if check::mutant("pool:recycle-before-last") && self.count() == 1 {
+            self.pool.recycle(self.slot, self.handle);
+            self.slot.refs.fetch_sub(1, order::pool_put());
+            return;
+        }
+        if self.slot.refs.fetch_sub(1, order::pool_put()) == 1 {
+            // Reads the zero just written, and with it acquires what every decrement released.
+            self.slot.refs.load(order::pool_last());
+            self.pool.recycle(self.slot, self.handle);
+        }
+    }
+}
+
+impl<T: Entry + core::fmt::Debug> core::fmt::Debug for Ref<'_, T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Ref")
+            .field("handle", &self.handle)
+            .field("value", &**self)
+            .finish()
+    }
+}

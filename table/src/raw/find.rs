@@ -1,0 +1,111 @@
+//! Looking up: no lock, no wait, no write to shared memory.
+//!
+//! A hit linearizes where it loads the handle. A miss needs no second look at the bucket: an entry that stays is found
+//! in its slot or, once the bucket is MOVED, in the next generation, and nothing else than a move or a recycled line can
+//! lead a walk past it; both show at the walk's end (`ticket::complete`). See the design chapter for the whole argument.
+
+use super::Table;
+use super::array::Array;
+use super::line::{Line, tag_of};
+use super::{local, nulls, ticket};
+use crate::rcu::Guard;
+use crate::sync::check::mutant;
+
+impl Table {
+    /// Calls `eq` for every handle that may have this hash until it yields a value.
+    ///
+    /// `eq` sees handles whose entries have the same bucket and the same seven low bits of the hash; it compares keys.
+    /// It may see a handle twice. In type-stable use it takes a reference and compares the key *afterwards*.
+    ///
+    /// Lock-free: a repetition implies that another thread moved the bucket or recycled a line of it. On average one
+    /// cache line is touched besides the entry itself.
+    #[inline]
+    pub fn find<R>(&self, guard: &Guard, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
+        let _ = guard;
+        let s = self.root.load();
+        // SAFETY: the latch yields a generation that was the root while we were pinned: not freed before we unpin.
+        let mut array: &Array = unsafe { &*s.array };
+        // From the latch, not from the header: one cache line less on the way to the bucket.
+        let mut lines = s.lines.cast_const();
+        let mut len = s.len;
+        let tag = tag_of(hash);
+        loop {
+            let b = crate::scale::reciprocal_scale(hash, len as u64) as usize;
+            let next = array.next();
+            // SAFETY: `b < len`, and `lines` is the array of `len` lines of a generation that we may look at.
+            let head: &Line = unsafe { &*lines.add(b) };
+            let passed = next.is_some() && b < array.watermark();
+            if passed || ticket::load(head) & ticket::MOVED != 0 {
+                // MOVED is set after `next`, and we saw it with Acquire.
+                let Some(n) = array.next() else { continue };
+                array = n;
+                lines = n.snapshot().lines.cast_const();
+                len = n.len();
+                continue;
+            }
+            let mut line = head;
+            let end = loop {
+                let tags = line.tags();
+                for i in tags.matching(tag) {
+                    let x = line.handle(i);
+                    if x != 0
+                        && let Some(found) = eq(x)
+                    {
+                        return Some(found);
+                    }
+                }
+                let link = line.link();
+                if nulls::is_end(link) {
+                    break link;
+                }
+                // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
+                line = unsafe { &*link };
+            };
+            if ticket::complete(head, end) || mutant("find:skip-complete") {
+                return None;
+            }
+            local::count_restart();
+        }
+    }
+
+    /// Looks up many hashes at once and lets their cache misses overlap: first the buckets' lines are prefetched, then
+    /// the entries that `prefetch` is told of, then each is found as by [`find`](Self::find).
+    ///
+    /// `eq(i, handle)` belongs to `hashes[i]`; `found(i, result)` is called once for each, in order.
+    pub fn find_many<R>(
+        &self,
+        guard: &Guard,
+        hashes: &[u64],
+        prefetch: impl Fn(u32),
+        mut eq: impl FnMut(usize, u32) -> Option<R>,
+        mut found: impl FnMut(usize, Option<R>),
+    ) {
+        /// As many as a core has line-fill buffers, roughly.
+        const BATCH: usize = 16;
+        for (c, chunk) in hashes.chunks(BATCH).enumerate() {
+            let s = self.root.load();
+            let head = |hash: u64| {
+                let b = crate::scale::reciprocal_scale(hash, s.len as u64) as usize;
+                // SAFETY: as in `find`. A bucket that has moved meanwhile costs a wasted prefetch only.
+                unsafe { s.lines.cast_const().add(b) }
+            };
+            for &hash in chunk {
+                crate::prefetch::read(head(hash));
+            }
+            for &hash in chunk {
+                // SAFETY: as above.
+                let line = unsafe { &*head(hash) };
+                for i in line.tags().matching(tag_of(hash)) {
+                    let x = line.handle(i);
+                    if x != 0 {
+                        prefetch(x);
+                    }
+                }
+            }
+            for (i, &hash) in chunk.iter().enumerate() {
+                let i = c * BATCH + i;
+                found(i, self.find(guard, hash, |x| eq(i, x)));
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The table's ticket: readers fetch `(array, lines, len)` consistently and never wait for whoever publishes.
+//!
+//! Two copies of the triple; the parity of the sequence count names the one that is not being written, as in the
+//! kernel's `seqcount_latch_t` (`include/linux/seqlock.h`). A reader repeats only if a whole publication passed while
+//! it read: lock-free, and no preempted publisher delays it.
+
+use super::array::Array;
+use super::line::Line;
+use crate::sync::check::mutant;
+use crate::sync::{AtomicPtr, AtomicUsize, fence, order};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// One consistent view of a table generation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) array: *mut Array,
+    pub(crate) lines: *mut Line,
+    pub(crate) len: usize,
+}
+
+#[derive(Debug)]
+struct Copy {
+    array: AtomicPtr<Array>,
+    lines: AtomicPtr<Line>,
+    len: AtomicUsize,
+}
+
+impl Copy {
+    fn new(s: Snapshot) -> Self {
+        Self { array: AtomicPtr::new(s.array), lines: AtomicPtr::new(s.lines), len: AtomicUsize::new(s.len) }
+    }
+
+    fn store(&self, s: Snapshot) {
+        // Relaxed: ordered by the fences and stores of the sequence count around them.
+        self.array.store(s.array, Relaxed);
+        self.lines.store(s.lines, Relaxed);
+        self.len.store(s.len, Relaxed);
+    }
+}
+
+/// The sequence-count latch.
+#[derive(Debug)]
+pub(crate) struct Latch {
+    seq: AtomicUsize,
+    copies: [Copy; 2],
+}
+
+impl Latch {
+    pub(crate) fn new(s: Snapshot) -> Self {
+        Self { seq: AtomicUsize::new(0), copies: [Copy::new(s), Copy::new(s)] }
+    }
+
+    /// The current generation.
+    #[inline(always)]
+    pub(crate) fn load(&self) -> Snapshot {
+        loop {
+            let seq = self.seq.load(order::latch_begin());
+            let copy = &self.copies[seq & 1];
+            // Relaxed: the fence below orders these before the second look at the count.
+            let s = Snapshot {
+                array: copy.array.load(Relaxed),
+                lines: copy.lines.load(Relaxed),
+                len: copy.len.load(Relaxed),
+            };
+            fence(order::latch_read_fence());
+            if self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck") {
+                return s;
+            }
+            crate::sync::spin_hint();
+        }
+    }
+
+    /// Publishes a new generation. Only one thread at a time may do so: the caller holds the table's `admin` lock.
+    pub(crate) fn publish(&self, s: Snapshot) {
+        // Relaxed: only publishers write it, and their lock ordered the last one before us.
+        let seq = self.seq.load(Relaxed);
+        // Odd: readers use copy 1 from here on, which this store publishes.
+        self.seq.store(seq.wrapping_add(1), order::latch_odd());
+        fence(order::latch_write_fence());
+        self.copies[0].store(s);
+        // Even: readers use copy 0, just written.
+        self.seq.store(seq.wrapping_add(2), order::latch_even());
+        fence(order::latch_write_fence2());
+        self.copies[1].store(s);
+    }
+}

@@ -1,0 +1,312 @@
+//! One link of a chain: a cache line with tags, handles, fractions and the link to the next.
+//!
+//! Only this module knows the layout. Who writes what:
+//!
+//! | field | written | by |
+//! |---|---|---|
+//! | `ticket` | taken by compare-and-swap, left by a store | whoever locks the bucket; first lines only |
+//! | `tags`, `handles`, `fractions` | stores | the holder of the bucket's lock, or the one owner of an unlinked line |
+//! | `link` | stores | the holder of the bucket's lock, or the one owner of an unlinked line |
+//!
+//! `x` is linked exactly if some handle word of a chain that is not MOVED equals `x`. A slot's tag is set before its
+//! handle and cleared after it, so that whoever sees the handle's absence through the tags is not early.
+
+use crate::sync::check::{mutant, pause};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, order};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Slots of a line. Models use two, so that chains grow within a few operations.
+pub(crate) const SLOTS: usize = if cfg!(nulls_loom) { 2 } else { 8 };
+
+/// The high bit of each tag byte: set in every tag, clear in an empty slot.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+/// The low bit of each tag byte.
+const LOW: u64 = 0x0101_0101_0101_0101;
+/// The high bits of the bytes that are slots.
+const USED: u64 = if SLOTS == 8 { HIGH } else { HIGH & ((1 << (8 * SLOTS)) - 1) };
+
+/// One 64-byte link of a chain. All zero is valid: an empty first line, whose link means "my own marker".
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// The bucket's ticket in a first line. Overflow lines keep their slab handle here.
+    pub(crate) ticket: AtomicU64,
+    tags: AtomicU64,
+    handles: [AtomicU32; SLOTS],
+    link: AtomicPtr<Line>,
+    fractions: AtomicU64,
+}
+
+/// The slots of a line that a look-up is interested in: one bit (the high one) per byte.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slots(u64);
+
+impl Iterator for Slots {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let i = self.0.trailing_zeros() / 8;
+        self.0 &= self.0 - 1;
+        Some(i as usize)
+    }
+}
+
+/// The eight tag bytes of a line as one word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tags(u64);
+
+impl Tags {
+    /// The slots whose tag is `tag`, and now and then one more: the byte test carries, and the tags are only a filter.
+    #[inline(always)]
+    pub(crate) fn matching(self, tag: u8) -> Slots {
+        let x = self.0 ^ (LOW * tag as u64);
+        Slots(x.wrapping_sub(LOW) & !x & USED)
+    }
+
+    /// The slots that hold, or are about to hold or to lose, a handle.
+    #[inline(always)]
+    pub(crate) fn used(self) -> Slots {
+        Slots(self.0 & USED)
+    }
+
+    /// The slots without a tag.
+    #[inline(always)]
+    pub(crate) fn empty(self) -> Slots {
+        Slots(!self.0 & USED)
+    }
+
+    /// How many slots have a tag.
+    #[inline(always)]
+    pub(crate) fn count(self) -> usize {
+        (self.0 & USED).count_ones() as usize
+    }
+
+    /// The tag of slot `i`.
+    #[inline(always)]
+    pub(crate) fn tag(self, i: usize) -> u8 {
+        (self.0 >> (8 * i)) as u8
+    }
+}
+
+/// The tag of a hash: its seven low bits (the bucket takes the high ones), never zero.
+#[inline(always)]
+pub(crate) fn tag_of(hash: u64) -> u8 {
+    0x80 | (hash as u8 & 0x7f)
+}
+
+// SAFETY: all fields are atomics, whose zero bytes are zero and null; `zeroed` makes the same. No destructor.
+unsafe impl crate::mem::Zeroable for Line {
+    #[cfg(nulls_loom)]
+    fn zeroed() -> Self {
+        Self::new()
+    }
+}
+
+impl Line {
+    /// An empty line.
+    #[cfg(any(nulls_loom, test))]
+    pub(crate) fn new() -> Self {
+        Self {
+            ticket: AtomicU64::new(0),
+            tags: AtomicU64::new(0),
+            handles: core::array::from_fn(|_| AtomicU32::new(0)),
+            link: AtomicPtr::new(core::ptr::null_mut()),
+            fractions: AtomicU64::new(0),
+        }
+    }
+
+    /// The tags, for a reader.
+    #[inline(always)]
+    pub(crate) fn tags(&self) -> Tags {
+        pause();
+        Tags(self.tags.load(order::tags_load()))
+    }
+
+    /// The handle of slot `i`, 0 when empty, for a reader.
+    #[inline(always)]
+    pub(crate) fn handle(&self, i: usize) -> u32 {
+        pause();
+        self.handles[i].load(order::handle_load())
+    }
+
+    /// The next line, a marker, or null, for a reader.
+    #[inline(always)]
+    pub(crate) fn link(&self) -> *mut Line {
+        pause();
+        self.link.load(order::link_load())
+    }
+
+    /// The fraction byte of slot `i`. Meaningful only to whoever validates the ticket afterwards.
+    #[inline]
+    pub(crate) fn fraction(&self, i: usize) -> u8 {
+        (self.fractions.load(Relaxed) >> (8 * i)) as u8
+    }
+
+    /// Puts handle `x` into the empty slot `i`.
+    ///
+    /// The caller holds the bucket's lock, or owns the unlinked line.
+    #[inline]
+    pub(crate) fn set(&self, i: usize, tag: u8, fraction: u8, x: u32) {
+        let shift = 8 * i;
+        // Relaxed: read and written under the bucket's lock alone; a mover's unlocked read is validated by the ticket.
+        let f = self.fractions.load(Relaxed);
+        self.fractions.store(f & !(0xff << shift) | (fraction as u64) << shift, Relaxed);
+        if mutant("line:handle-before-tag") {
+            self.handles[i].store(x, order::handle_set());
+        }
+        // Relaxed load: only the holder of the lock writes tags.
+        let t = self.tags.load(Relaxed);
+        self.tags.store(t & !(0xff << shift) | (tag as u64) << shift, order::tag_set());
+        self.handles[i].store(x, order::handle_set());
+    }
+
+    /// Fills an empty line with at most [`SLOTS`] entries, without reading it.
+    ///
+    /// The caller owns the bucket: nobody else writes it, and readers come to it only later or from a former life of
+    /// an overflow line.
+    #[inline]
+    pub(crate) fn fill(&self, items: &[super::resize::Item]) {
+        debug_assert!(items.len() <= SLOTS);
+        let (mut tags, mut fractions) = (0u64, 0u64);
+        for (i, item) in items.iter().enumerate() {
+            tags |= (item.tag as u64) << (8 * i);
+            fractions |= (item.fraction as u64) << (8 * i);
+        }
+        // Relaxed: as in `set`.
+        self.fractions.store(fractions, Relaxed);
+        self.tags.store(tags, order::tag_set());
+        for (i, item) in items.iter().enumerate() {
+            self.handles[i].store(item.handle, order::handle_set());
+        }
+    }
+
+    /// Swaps the handle of the used slot `i` for `x`: one store, so that no reader finds neither.
+    ///
+    /// The caller holds the bucket's lock; the new entry has the same hash.
+    #[inline]
+    pub(crate) fn replace(&self, i: usize, x: u32) {
+        if mutant("line:replace-by-remove-and-insert") {
+            self.handles[i].store(0, order::handle_clear());
+        }
+        self.handles[i].store(x, order::handle_set());
+    }
+
+    /// Empties slot `i`: the handle first, then the tag.
+    ///
+    /// The caller holds the bucket's lock.
+    #[inline]
+    pub(crate) fn clear(&self, i: usize) {
+        // Relaxed load: only the holder of the lock writes tags.
+        let t = self.tags.load(Relaxed) & !(0xff << (8 * i));
+        if mutant("line:tag-before-handle") {
+            self.tags.store(t, order::tag_clear());
+        }
+        self.handles[i].store(0, order::handle_clear());
+        self.tags.store(t, order::tag_clear());
+    }
+
+    /// Empties every slot of an unlinked line before it is given back. The link stays: readers may stand here.
+    pub(crate) fn wipe(&self) {
+        for h in &self.handles {
+            h.store(0, order::handle_clear());
+        }
+        self.tags.store(0, order::tag_clear());
+    }
+
+    /// The tags as the holder of the bucket's lock sees them.
+    #[inline]
+    pub(crate) fn tags_locked(&self) -> Tags {
+        // Relaxed: only the holder of the lock writes tags, and taking it acquired what former holders wrote.
+        Tags(self.tags.load(Relaxed))
+    }
+
+    /// The link as the holder of the bucket's lock sees it.
+    #[inline]
+    pub(crate) fn link_locked(&self) -> *mut Line {
+        // Relaxed: as `tags_locked`.
+        self.link.load(Relaxed)
+    }
+
+    /// Links the empty line `y` right behind this first line, whose own marker is `own`.
+    ///
+    /// The caller holds the bucket's lock and owns `y`, which must stay empty until it is linked: a handle set before
+    /// would be seen by a reader that stands on `y` from its former life, and then be missed by the next look-up.
+    #[inline]
+    pub(crate) fn link_behind(&self, own: *mut Line, y: &Line) {
+        let behind = self.link_locked();
+        if mutant("line:tail-insert") {
+            // Skips the own lines behind: y goes to the end, as a naive list would do it.
+            let mut last = self;
+            while !super::nulls::is_end(last.link_locked()) {
+                // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
+                last = unsafe { &*last.link_locked() };
+            }
+            y.link.store(own, order::line_link());
+            last.link.store(core::ptr::from_ref(y).cast_mut(), order::head_link());
+            return;
+        }
+        y.link.store(if behind.is_null() { own } else { behind }, order::line_link());
+        self.link.store(core::ptr::from_ref(y).cast_mut(), order::head_link());
+    }
+
+    /// Takes the line `y` that follows this one out of the chain. `y` keeps its link for readers that stand on it.
+    ///
+    /// The caller holds the bucket's lock.
+    #[inline]
+    pub(crate) fn unlink_next(&self, y: &Line) {
+        self.link.store(y.link_locked(), order::unlink());
+        if mutant("line:overwrite-link-of-unlinked") {
+            y.link.store(core::ptr::null_mut(), Relaxed);
+        }
+    }
+
+    /// The word in which the line slab keeps its free list: the fractions, which no reader looks at.
+    #[inline]
+    pub(crate) fn spare(&self) -> &AtomicU64 {
+        &self.fractions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(not(nulls_loom))]
+    fn a_line_is_a_cache_line() {
+        assert_eq!(size_of::<Line>(), 64);
+        assert_eq!(align_of::<Line>(), 64);
+    }
+
+    #[test]
+    fn tags_find_their_slots() {
+        let l = Line::new();
+        l.set(0, 0x81, 0, 10);
+        l.set(1, 0xff, 7, 11);
+        assert_eq!(l.tags().matching(0x81).collect::<Vec<_>>(), [0]);
+        assert_eq!(l.tags().matching(0xff).collect::<Vec<_>>(), [1]);
+        assert_eq!(l.tags().matching(0x80).next(), None);
+        assert_eq!(l.tags().empty().count(), SLOTS - 2);
+        assert_eq!((l.handle(0), l.handle(1), l.fraction(1)), (10, 11, 7));
+        l.clear(0);
+        assert_eq!(l.tags().used().collect::<Vec<_>>(), [1]);
+        assert_eq!(l.tags().count(), 1);
+    }
+
+    /// Every tag is found in every slot, whatever the other slots hold.
+    #[test]
+    fn no_tag_is_missed() {
+        for other in [0u64, 0x80, 0x81, 0xfe, 0xff] {
+            for tag in 0x80..=0xffu8 {
+                for slot in 0..SLOTS {
+                    let word = (LOW * other) & !(0xff << (8 * slot)) | (tag as u64) << (8 * slot);
+                    assert!(Tags(word).matching(tag).any(|i| i == slot), "{other:x} {tag:x} {slot}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Counters that a thread keeps for itself: a look-up that counted in shared memory would write shared memory.
+
+use core::cell::Cell;
+
+std::thread_local! {
+    static RESTARTS: Cell<u64> = const { Cell::new(0) };
+    static MOVED: Cell<u64> = const { Cell::new(0) };
+}
+
+fn bump(c: &'static std::thread::LocalKey<Cell<u64>>) {
+    let _ = c.try_with(|c| c.set(c.get().wrapping_add(1)));
+}
+
+#[cold]
+pub(super) fn count_restart() {
+    bump(&RESTARTS);
+}
+
+pub(super) fn count_moved() {
+    bump(&MOVED);
+}
+
+/// What this thread has done in all tables since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadStats {
+    /// Walks repeated because the bucket moved or a line was recycled under the reader (the kernel's `search_restart`).
+    pub restarts: u64,
+    /// Buckets moved to a newer generation.
+    pub moved: u64,
+}
+
+/// The calling thread's counters.
+pub fn thread_stats() -> ThreadStats {
+    ThreadStats {
+        restarts: RESTARTS.try_with(Cell::get).unwrap_or(0),
+        moved: MOVED.try_with(Cell::get).unwrap_or(0),
+    }
+}

@@ -1,0 +1,237 @@
+//! The raw table: hashes to opaque `u32` handles, and nothing about keys.
+//!
+//! [`Table`] is to [`HashMap`](crate::HashMap) what `hashbrown::HashTable` is to its map: it stores handles and takes
+//! the comparison of keys as a closure. One entry may thus be linked under several keys, which is what connection
+//! tracking needs.
+//!
+//! ```
+//! use nulls::{raw::Table, rcu};
+//! let names = ["", "ada", "grace"]; // handle 0 is reserved
+//! let hash = |x: u32| (names[x as usize].len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+//! let table = Table::new();
+//! let guard = rcu::pin();
+//! let probe = table.probe(&guard, hash(2), |x| names[x as usize] == "grace", &hash);
+//! assert_eq!(probe.hit(), None);
+//! probe.insert(2).unwrap().assist(&guard, &hash);
+//! assert_eq!(table.find(&guard, hash(2), |x| (names[x as usize] == "grace").then_some(x)), Some(2));
+//! ```
+
+mod array;
+mod count;
+mod cursor;
+mod find;
+mod latch;
+mod line;
+mod lines;
+mod local;
+mod nulls;
+mod resize;
+mod scratch;
+mod stats;
+mod ticket;
+mod write;
+
+pub use crate::mem::AllocError;
+pub use local::{ThreadStats, thread_stats};
+pub use stats::Stats;
+pub use write::{InsertError, Probe, Stale, Written};
+
+use crate::rcu::Guard;
+use crate::rcu::garbage::Garbage;
+use crate::mem::Pages;
+use crate::sync::{AtomicBool, AtomicUsize, Lock};
+use array::Array;
+use core::sync::atomic::Ordering::Relaxed;
+use latch::Latch;
+use lines::Lines;
+
+/// A concurrent table of `u32` handles in order of their hashes. See the [module](self).
+#[derive(Debug)]
+pub struct Table {
+    root: Latch,
+    count: count::Counter,
+    lines: Lines,
+    /// Held to start a resize or to publish its end.
+    admin: Lock<()>,
+    /// The length that a queued resize shall have; 0: none.
+    wanted: AtomicUsize,
+    /// The table does not shrink by itself below this many buckets.
+    floor: AtomicUsize,
+    /// Generations that left the root and may still be looked at.
+    retired: Garbage<Box<Array>>,
+    /// Generations that nobody can look at any more, given back in slices.
+    #[allow(clippy::vec_box, reason = "an array's header is not moved about")]
+    dying: Lock<Vec<Box<Array>>>,
+    /// Whether `retired` or `dying` may hold something.
+    litter: AtomicBool,
+}
+
+/// Entries per bucket on average above which a table grows, and for which it is sized: five of eight slots.
+const FILL: usize = if cfg!(nulls_loom) { 1 } else { 5 };
+
+impl Table {
+    /// An empty table with one bucket.
+    ///
+    /// # Panics
+    /// When there is no memory for it.
+    pub fn new() -> Self {
+        Self::with_capacity(0).expect("memory for an empty table")
+    }
+
+    /// An empty table that holds `entries` handles without growing.
+    ///
+    /// # Errors
+    /// [`AllocError`] when there is no memory for the buckets.
+    pub fn with_capacity(entries: usize) -> Result<Self, AllocError> {
+        Self::with_limit(entries, None)
+    }
+
+    /// As [`with_capacity`](Self::with_capacity), and never holds more than `limit` handles if that is given. A limit is
+    /// exact: it is tested under the bucket's lock, and a removal makes room at once.
+    ///
+    /// # Errors
+    /// [`AllocError`] when there is no memory for the buckets.
+    pub fn with_limit(entries: usize, limit: Option<usize>) -> Result<Self, AllocError> {
+        let len = Self::buckets_for(entries);
+        let array = Array::new(len, 0, array::FRACTION_BITS, Pages::Huge)?;
+        let snapshot = array.snapshot();
+        let _ = Box::into_raw(array);
+        Ok(Self {
+            root: Latch::new(snapshot),
+            count: count::Counter::new(limit),
+            lines: Lines::try_new()?,
+            admin: Lock::new(()),
+            wanted: AtomicUsize::new(0),
+            floor: AtomicUsize::new(len),
+            retired: Garbage::try_new()?,
+            litter: AtomicBool::new(false),
+            dying: Lock::new(Vec::new()),
+        })
+    }
+
+    /// How many buckets hold `entries` handles without growing.
+    pub fn buckets_for(entries: usize) -> usize {
+        entries.div_ceil(FILL).max(1)
+    }
+
+    /// The number of handles. Exact for a limited table and while nobody writes, else a sum of counters read one after
+    /// another.
+    pub fn len(&self) -> usize {
+        self.count.get()
+    }
+
+    /// Whether [`len`](Self::len) is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of buckets of the current generation.
+    pub fn buckets(&self) -> usize {
+        self.root.load().len
+    }
+
+    /// How many handles the current generation holds before it grows.
+    pub fn capacity(&self) -> usize {
+        self.buckets().saturating_mul(FILL)
+    }
+
+    /// The most handles the table may hold, if it is limited.
+    pub fn limit(&self) -> Option<usize> {
+        self.count.limit()
+    }
+
+    /// Asks for `buckets` buckets, any number from 1 on. Writers and [`maintain`](Self::maintain) move the entries.
+    /// While a resize is running the wish is queued, the last one counts. The table does not shrink by itself below
+    /// the number asked for last.
+    ///
+    /// # Errors
+    /// [`AllocError`] when there is no memory for the new array; the table is as before.
+    pub fn resize(&self, buckets: usize) -> Result<(), AllocError> {
+        let buckets = buckets.max(1);
+        // Relaxed: a bound of the policy, protects nothing.
+        self.floor.store(buckets, Relaxed);
+        self.want(buckets)
+    }
+
+    /// Whether a resize is running or queued.
+    pub fn is_resizing(&self) -> bool {
+        let guard = crate::rcu::pin();
+        // Relaxed: an answer about the past in any case.
+        self.root_array(&guard).next().is_some() || self.wanted.load(Relaxed) != 0
+    }
+
+    /// Calls `f` with every handle, and empties the table.
+    pub fn drain(&mut self, mut f: impl FnMut(u32)) {
+        let mut array: Option<&Array> = {
+            let root = self.root.load().array;
+            // SAFETY: the root is allocated as long as the table, and `&mut self` keeps everybody else out.
+            unsafe { root.as_ref() }
+        };
+        while let Some(a) = array {
+            for b in 0..a.len() {
+                self.drain_bucket(a.head(b), &mut f);
+            }
+            array = a.next();
+        }
+        debug_assert_eq!(self.count.get(), 0);
+    }
+
+    fn drain_bucket(&self, head: &line::Line, f: &mut impl FnMut(u32)) {
+        if ticket::load(head) & ticket::MOVED != 0 {
+            return;
+        }
+        let mut line = head;
+        loop {
+            for i in line.tags().used() {
+                let x = line.handle(i);
+                if x != 0 {
+                    // Cleared first: if `f` panics, the rest is still there and this one is not seen twice.
+                    line.clear(i);
+                    self.count.sub(0, 1);
+                    f(x);
+                }
+            }
+            let link = line.link();
+            if nulls::is_end(link) {
+                return;
+            }
+            // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
+            line = unsafe { &*link };
+        }
+    }
+
+    fn floor(&self) -> usize {
+        self.floor.load(Relaxed)
+    }
+
+    /// The current generation.
+    #[inline(always)]
+    fn root_array<'g>(&'g self, guard: &'g Guard) -> &'g Array {
+        let _ = guard;
+        // SAFETY: the latch yields a generation that was the root while the caller was pinned: it is not freed before
+        // the guard goes.
+        unsafe { &*self.root.load().array }
+    }
+
+    /// Bytes of arrays that are retired and not yet freed.
+    fn garbage_bytes(&self) -> usize {
+        self.retired.waiting().bytes + self.dying.lock().iter().map(|t| t.bytes()).sum::<usize>()
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: the root came from `Box::into_raw`, `&mut self` keeps everybody else out, and it is taken once.
+        let mut array = Some(unsafe { Box::from_raw(self.root.load().array) });
+        while let Some(mut a) = array {
+            array = a.take_next();
+        }
+        // Retired generations go with their list, at once: a guard that is still alive cannot look at this table.
+    }
+}

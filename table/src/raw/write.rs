@@ -1,0 +1,420 @@
+//! Writing: look without the lock, then take it by compare-and-swap from the ticket seen.
+//!
+//! A [`Probe`] is a look-up that remembers where it looked. Its commits lock the bucket only if its ticket is still the
+//! one the probe saw, so what the probe found out (the key is absent; the key is in this slot) still holds under the
+//! lock, where only a few stores remain to be done. No user code and no allocation runs while a lock is held.
+
+use super::array::Array;
+use super::line::{Line, tag_of};
+use super::{AllocError, Table, local, nulls, ticket};
+use crate::rcu::Guard;
+use crate::sync::Backoff;
+use crate::sync::check::mutant;
+
+/// The bucket changed since the probe: probe again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale;
+
+/// Why a commit did not insert. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// The bucket changed since the probe: probe again.
+    Stale,
+    /// The table holds as many handles as its limit allows.
+    Full,
+    /// No memory for an overflow line.
+    Alloc(AllocError),
+}
+
+/// A slot of a chain.
+#[derive(Clone, Copy, Debug)]
+struct Slot<'g> {
+    line: &'g Line,
+    index: usize,
+}
+
+/// What a look-up for writing saw. Holds no lock: it may be dropped, and any code may run before it is committed.
+#[derive(Debug)]
+pub struct Probe<'g> {
+    table: &'g Table,
+    array: &'g Array,
+    bucket: usize,
+    ticket: u64,
+    hash: u64,
+    stripe: usize,
+    hit: Option<(Slot<'g>, u32)>,
+    free: Option<Slot<'g>>,
+    free_slots: usize,
+    entries: usize,
+}
+
+/// A commit that took effect. [`assist`](Self::assist) does the writer's share of a running resize.
+#[must_use = "a resize advances only if writers assist it"]
+#[derive(Debug)]
+pub struct Written<'g> {
+    table: &'g Table,
+    look: bool,
+}
+
+impl Written<'_> {
+    /// Does a bounded share of a running resize (at most 16 buckets), starts one when the fill asks for it, and gives a
+    /// slice of retired memory back. `rehash` yields the hash of any handle of the table; a panic of it is harmless.
+    #[inline]
+    pub fn assist(self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
+        if self.look {
+            self.table.look_after();
+        }
+        self.table.help(guard, rehash);
+    }
+}
+
+impl Table {
+    /// Looks up for writing. `eq` as in [`find`](Self::find); `rehash` yields the hash of any handle of the table.
+    ///
+    /// Waits while another writer is in the bucket (backs off, yields, then sleeps; holds nothing itself). During a
+    /// resize it first moves the hash's bucket, so at most one per generation that it passes.
+    ///
+    /// # Panics
+    /// Whatever `eq` and `rehash` panic with; the table is as before.
+    pub fn probe<'g>(
+        &'g self,
+        guard: &'g Guard,
+        hash: u64,
+        mut eq: impl FnMut(u32) -> bool,
+        rehash: &impl Fn(u32) -> u64,
+    ) -> Probe<'g> {
+        let mut backoff = Backoff::new();
+        'again: loop {
+            let mut array = self.root_array(guard);
+            while let Some(next) = array.next() {
+                let b = array.bucket(hash);
+                if b >= array.watermark() && self.move_bucket(array, next, b, true, rehash).is_err() {
+                    // No memory to move it: the old bucket is still the truth, and is written as ever.
+                    break;
+                }
+                array = next;
+            }
+            let bucket = array.bucket(hash);
+            let head = array.head(bucket);
+            let seen = ticket::load(head);
+            if seen & ticket::LOCK != 0 {
+                backoff.wait();
+                continue;
+            }
+            if seen & ticket::MOVED != 0 {
+                continue;
+            }
+            let mut probe = Probe {
+                table: self,
+                array,
+                bucket,
+                ticket: seen,
+                hash,
+                stripe: crate::rcu::thread_index(),
+                hit: None,
+                free: None,
+                free_slots: 0,
+                entries: 0,
+            };
+            let tag = tag_of(hash);
+            let mut line = head;
+            let end = loop {
+                let tags = line.tags();
+                for index in tags.matching(tag) {
+                    let x = line.handle(index);
+                    if x != 0 && eq(x) {
+                        probe.hit = Some((Slot { line, index }, x));
+                        probe.entries += 1;
+                        return probe;
+                    }
+                }
+                probe.entries += tags.count();
+                if let Some(index) = tags.empty().next() {
+                    probe.free_slots += tags.empty().count();
+                    probe.free = probe.free.or(Some(Slot { line, index }));
+                }
+                let link = line.link();
+                if nulls::is_end(link) {
+                    break link;
+                }
+                // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
+                line = unsafe { &*link };
+            };
+            if ticket::complete(head, end) {
+                return probe;
+            }
+            local::count_restart();
+            continue 'again;
+        }
+    }
+}
+
+impl<'g> Probe<'g> {
+    /// The handle for which `eq` held.
+    #[inline]
+    pub fn hit(&self) -> Option<u32> {
+        self.hit.map(|(_, x)| x)
+    }
+
+    /// How many entries of the chain were met: all of them on a miss.
+    #[inline]
+    pub fn chain_len(&self) -> usize {
+        self.entries
+    }
+
+    /// The hash that was looked up.
+    #[inline]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn head(&self) -> &'g Line {
+        self.array.head(self.bucket)
+    }
+
+    fn take(&self) -> bool {
+        ticket::take(self.head(), self.ticket)
+    }
+
+    fn leave(&self) {
+        ticket::leave(self.head(), self.ticket);
+    }
+
+    fn written(&self, look: bool) -> Written<'g> {
+        Written { table: self.table, look }
+    }
+
+    /// Writes `x` into a free slot of the locked bucket, whose chain gets `y` first if given.
+    fn place(&self, slot: Option<Slot<'g>>, y: Option<&'g Line>, x: u32) {
+        let tag = tag_of(self.hash);
+        let fraction = self.array.fraction(self.hash);
+        if let Some(y) = y {
+            if mutant("write:set-before-link") {
+                y.set(0, tag, fraction, x);
+            }
+            self.head().link_behind(nulls::own(self.head()), y);
+            y.set(0, tag, fraction, x);
+        } else if let Some(slot) = slot {
+            slot.line.set(slot.index, tag, fraction, x);
+        }
+    }
+
+    /// Inserts handle `x` under the probed hash. The probe must have missed.
+    ///
+    /// Linearizes at the store of the handle.
+    ///
+    /// # Errors
+    /// [`Stale`](InsertError::Stale): probe again. [`Full`](InsertError::Full), [`Alloc`](InsertError::Alloc).
+    ///
+    /// # Panics
+    /// If `x` is 0 or the probe had a hit.
+    pub fn insert(self, x: u32) -> Result<Written<'g>, InsertError> {
+        assert!(x != 0 && self.hit.is_none(), "insert of handle {x} after a hit or of the null handle");
+        let overflow = match self.free {
+            Some(_) => None,
+            None => Some(self.table.lines.alloc().map_err(InsertError::Alloc)?),
+        };
+        if !self.take() {
+            self.table.lines.free_unused(overflow);
+            return Err(InsertError::Stale);
+        }
+        let Some(tick) = self.table.count.try_add(self.stripe, 1) else {
+            ticket::abandon(self.head(), self.ticket);
+            self.table.lines.free_unused(overflow);
+            return Err(InsertError::Full);
+        };
+        self.place(self.free, overflow, x);
+        self.leave();
+        Ok(self.written(tick || overflow.is_some()))
+    }
+
+    /// Puts handle `x` in the place of the hit, by one store. Returns the handle that was there.
+    ///
+    /// # Errors
+    /// [`Stale`]: probe again.
+    ///
+    /// # Panics
+    /// If `x` is 0 or the probe missed.
+    pub fn replace(self, x: u32) -> Result<(u32, Written<'g>), Stale> {
+        let (slot, old) = self.hit.filter(|_| x != 0).expect("replace after a miss or by the null handle");
+        if !self.take() {
+            return Err(Stale);
+        }
+        slot.line.replace(slot.index, x);
+        self.leave();
+        Ok((old, self.written(false)))
+    }
+
+    /// Removes the hit. Returns its handle, which no look-up that begins from now on finds.
+    ///
+    /// Linearizes at the store that clears the handle.
+    ///
+    /// # Errors
+    /// [`Stale`]: probe again.
+    ///
+    /// # Panics
+    /// If the probe missed.
+    pub fn remove(self) -> Result<(u32, Written<'g>), Stale> {
+        let (slot, old) = self.hit.expect("remove after a miss");
+        if !self.take() {
+            return Err(Stale);
+        }
+        slot.line.clear(slot.index);
+        let tick = self.table.count.sub(self.stripe, 1);
+        let empty = self.unlink_if_empty(slot.line);
+        self.leave();
+        self.table.lines.free_unused(empty);
+        Ok((old, self.written(tick)))
+    }
+
+    /// Takes `line` out of the locked bucket's chain if it is an overflow line without entries.
+    fn unlink_if_empty(&self, line: &'g Line) -> Option<&'g Line> {
+        let head = self.head();
+        if core::ptr::eq(line, head) || line.tags_locked().count() != 0 {
+            return None;
+        }
+        let mut pred = head;
+        loop {
+            let link = pred.link_locked();
+            debug_assert!(!nulls::is_end(link), "a line that was in the chain under this ticket");
+            if core::ptr::eq(link, line) {
+                pred.unlink_next(line);
+                return Some(line);
+            }
+            // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
+            pred = unsafe { &*link };
+        }
+    }
+
+    /// Where this probe's bucket stands in the order in which two buckets are locked.
+    fn rank(&self) -> (u64, usize) {
+        (self.array.age, self.bucket)
+    }
+}
+
+/// Locks the buckets of two probes, in the global order. Once taken, the other is taken or both are left: a second lock
+/// is never waited for.
+fn take_both(p: &Probe<'_>, q: &Probe<'_>) -> Result<(), Stale> {
+    let (first, second) = if p.rank() <= q.rank() { (p, q) } else { (q, p) };
+    if core::ptr::eq(p.head(), q.head()) {
+        return if p.ticket == q.ticket && p.take() { Ok(()) } else { Err(Stale) };
+    }
+    if !first.take() {
+        return Err(Stale);
+    }
+    if !second.take() {
+        ticket::abandon(first.head(), first.ticket);
+        return Err(Stale);
+    }
+    Ok(())
+}
+
+fn leave_both(p: &Probe<'_>, q: &Probe<'_>) {
+    q.leave();
+    if !core::ptr::eq(p.head(), q.head()) {
+        p.leave();
+    }
+}
+
+impl Table {
+    /// Inserts `x` at `p` and `y` at `q`, both or neither, with both buckets locked: one entry under two keys.
+    ///
+    /// Each handle's store linearizes that key's insertion; between the two a reader may find one and not the other.
+    /// (An entry that must appear at once gets a flag that is set afterwards, as conntrack's CONFIRMED.)
+    ///
+    /// # Errors
+    /// [`Stale`](InsertError::Stale): probe both again. [`Full`](InsertError::Full), [`Alloc`](InsertError::Alloc).
+    ///
+    /// # Panics
+    /// If a handle is 0 or a probe had a hit or belongs to another table.
+    pub fn insert2<'g>(
+        &'g self,
+        p: Probe<'g>,
+        x: u32,
+        q: Probe<'g>,
+        y: u32,
+    ) -> Result<Written<'g>, InsertError> {
+        self.check_own(&p, &q);
+        assert!(x != 0 && y != 0 && p.hit.is_none() && q.hit.is_none(), "insert2 after a hit or of the null handle");
+        let same = core::ptr::eq(p.head(), q.head());
+        let p_line = match p.free {
+            Some(_) => None,
+            None => Some(self.lines.alloc().map_err(InsertError::Alloc)?),
+        };
+        // In one bucket the second entry goes beside the first: into its new line, or needs a second free slot.
+        let q_needs = if same { p_line.is_none() && p.free_slots < 2 } else { q.free.is_none() };
+        let q_line = match q_needs.then(|| self.lines.alloc()).transpose() {
+            Ok(line) => line,
+            Err(e) => {
+                self.lines.free_unused(p_line);
+                return Err(InsertError::Alloc(e));
+            }
+        };
+        let undo = |e| {
+            self.lines.free_unused(p_line);
+            self.lines.free_unused(q_line);
+            Err(e)
+        };
+        if take_both(&p, &q).is_err() {
+            return undo(InsertError::Stale);
+        }
+        let Some(tick) = self.count.try_add(p.stripe, 2) else {
+            ticket::abandon(q.head(), q.ticket);
+            if !same {
+                ticket::abandon(p.head(), p.ticket);
+            }
+            return undo(InsertError::Full);
+        };
+        p.place(p.free, p_line, x);
+        let q_slot = if same && q_line.is_none() { free_slot(q.head()) } else { q.free };
+        q.place(q_slot, q_line, y);
+        leave_both(&p, &q);
+        Ok(p.written(tick || p_line.is_some() || q_line.is_some()))
+    }
+
+    /// Removes the hits of both probes, both or neither, with both buckets locked. Returns the handles.
+    ///
+    /// # Errors
+    /// [`Stale`]: probe both again.
+    ///
+    /// # Panics
+    /// If a probe missed or belongs to another table.
+    pub fn remove2<'g>(&'g self, p: Probe<'g>, q: Probe<'g>) -> Result<((u32, u32), Written<'g>), Stale> {
+        self.check_own(&p, &q);
+        let ((ps, x), (qs, y)) = p.hit.zip(q.hit).expect("remove2 after a miss");
+        take_both(&p, &q)?;
+        ps.line.clear(ps.index);
+        qs.line.clear(qs.index);
+        let tick = self.count.sub(p.stripe, 2);
+        let one = p.unlink_if_empty(ps.line);
+        // One line that held both is unlinked once.
+        let two = if core::ptr::eq(ps.line, qs.line) { None } else { q.unlink_if_empty(qs.line) };
+        leave_both(&p, &q);
+        self.lines.free_unused(one);
+        self.lines.free_unused(two);
+        Ok(((x, y), p.written(tick)))
+    }
+
+    fn check_own(&self, p: &Probe<'_>, q: &Probe<'_>) {
+        assert!(
+            core::ptr::eq(self, p.table) && core::ptr::eq(self, q.table),
+            "a probe of another table"
+        );
+    }
+}
+
+/// A free slot of a locked bucket.
+fn free_slot(head: &Line) -> Option<Slot<'_>> {
+    let mut line = head;
+    loop {
+        if let Some(index) = line.tags_locked().empty().next() {
+            return Some(Slot { line, index });
+        }
+        let link = line.link_locked();
+        if nulls::is_end(link) {
+            return None;
+        }
+        // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
+        line = unsafe { &*link };
+    }
+}

@@ -1,0 +1,266 @@
+//! What was unlinked and waits for its grace period: one set of lists per owner, sharded by thread.
+//!
+//! A retired item goes into its shard's *bag*. A full bag is closed into a *batch*, a heavy fence and a stamp begin the batch's
+//! grace period, and a later [`collect`](Garbage::collect) finds that it has ended and hands the items to the owner's closure.
+//! Bags grow from [`MIN_BATCH`] to [`MAX_BATCH`] items while writes keep coming, because one `membarrier(2)` can cost
+//! microseconds; [`flush`](Garbage::flush) starts them small again.
+//!
+//! The shards' locks are held for list surgery only: neither the fence nor the owner's closure, which runs destructors of
+//! users, runs under one. So a destructor may retire again, collect again, or panic: what it leaves goes back into the list.
+
+use crate::mem::AllocError;
+use crate::stripe::Striped;
+use crate::sync::{Lock, check};
+
+use super::{Domain, domain};
+
+/// The smallest full bag.
+pub const MIN_BATCH: usize = if cfg!(nulls_loom) { 1 } else { 64 };
+/// The largest.
+pub const MAX_BATCH: usize = if cfg!(nulls_loom) { 1 } else { 4096 };
+/// A bag that holds more bytes than this is full too.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// The stamp of a batch whose grace period has not begun: it is below no bound.
+const NOT_BEGUN: u64 = u64::MAX;
+
+/// Items of one owner that wait for their grace period. Dropping it drops the items in it, so that an owner of handles
+/// [drains](Self::drain) it first.
+#[derive(Debug)]
+pub struct Garbage<T> {
+    domain: &'static Domain,
+    shards: Striped<Lock<Shard<T>>>,
+}
+
+#[derive(Debug)]
+struct Shard<T> {
+    bag: Vec<T>,
+    bag_bytes: usize,
+    /// How many items make the bag full.
+    limit: usize,
+    batches: Vec<Batch<T>>,
+    /// The number of the next batch.
+    next: u64,
+    /// Items that were given up, alive, because there was no memory to list them.
+    lost: usize,
+}
+
+#[derive(Debug)]
+struct Batch<T> {
+    /// Counts up within the shard.
+    number: u64,
+    stamp: u64,
+    bytes: usize,
+    items: Vec<T>,
+}
+
+/// How much waits, and how much was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Waiting {
+    /// Items retired and not yet freed.
+    pub items: usize,
+    /// Their size, as given when they were retired.
+    pub bytes: usize,
+    /// Items that will never be freed, because the system had no memory to list them.
+    pub lost: usize,
+}
+
+impl<T> Shard<T> {
+    fn new() -> Self {
+        Self {
+            bag: Vec::new(),
+            bag_bytes: 0,
+            limit: MIN_BATCH,
+            batches: Vec::new(),
+            next: 0,
+            lost: 0,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.bag.len() >= self.limit || self.bag_bytes >= MAX_BATCH_BYTES
+    }
+
+    /// Makes the bag a batch. Without memory for that it stays a bag.
+    fn close(&mut self) {
+        if self.bag.is_empty() || self.batches.try_reserve(1).is_err() {
+            return;
+        }
+        self.batches.push(Batch {
+            number: self.next,
+            stamp: NOT_BEGUN,
+            bytes: core::mem::take(&mut self.bag_bytes),
+            items: core::mem::take(&mut self.bag),
+        });
+        self.next += 1;
+    }
+
+    /// Lists a batch again. Without memory for that its items are lost.
+    fn put_back(&mut self, batch: Batch<T>) {
+        if self.batches.try_reserve(1).is_ok() {
+            self.batches.push(batch);
+        } else {
+            self.lost += batch.items.len();
+            core::mem::forget(batch.items);
+        }
+    }
+}
+
+impl<T> Garbage<T> {
+    /// Empty lists.
+    pub fn try_new() -> Result<Self, AllocError> {
+        Self::try_new_in(domain())
+    }
+
+    /// The same for readers of another domain.
+    pub(super) fn try_new_in(domain: &'static Domain) -> Result<Self, AllocError> {
+        Ok(Self {
+            domain,
+            shards: Striped::try_new(|| Lock::new(Shard::new()))?,
+        })
+    }
+
+    /// Takes an item that no reader can reach any more, except those already reading. `bytes` is for the accounts.
+    ///
+    /// Returns whether the bag is full: the caller then calls [`collect`](Self::collect) as soon as it holds no lock. Never
+    /// fails: when there is no memory to list the item it is given up, and counted as [lost](Waiting::lost).
+    #[inline]
+    #[must_use]
+    pub fn retire(&self, item: T, bytes: usize) -> bool {
+        let mut shard = self.shards.get(self.shards.mine()).lock();
+        if shard.bag.len() == shard.bag.capacity() && !grow(&mut shard) {
+            shard.lost += 1;
+            core::mem::forget(item);
+            return true;
+        }
+        shard.bag.push(item);
+        shard.bag_bytes += bytes;
+        shard.is_due()
+    }
+
+    /// Begins the grace period of the calling thread's bag if it is full, and hands to `free` every item of its shard
+    /// whose grace period has ended.
+    ///
+    /// `free` runs outside of all locks and may do what it likes.
+    pub fn collect(&self, mut free: impl FnMut(T)) {
+        let shard = self.shards.get(self.shards.mine());
+        self.work(shard, false, &mut free);
+    }
+
+    /// As [`collect`](Self::collect) for the shards of all threads, full bag or not.
+    pub fn flush(&self, mut free: impl FnMut(T)) {
+        for shard in self.shards.iter() {
+            self.work(shard, true, &mut free);
+        }
+    }
+
+    /// Hands everything to `free` at once. For an owner that nobody reads any more.
+    pub fn drain(&mut self, mut free: impl FnMut(T)) {
+        for shard in self.shards.iter_mut() {
+            let shard = shard.get_mut();
+            for batch in shard.batches.drain(..) {
+                batch.items.into_iter().for_each(&mut free);
+            }
+            shard.bag.drain(..).for_each(&mut free);
+            shard.bag_bytes = 0;
+        }
+    }
+
+    /// How much waits.
+    pub fn waiting(&self) -> Waiting {
+        self.shards
+            .iter()
+            .fold(Waiting::default(), |mut sum, shard| {
+                let shard = shard.lock();
+                sum.items +=
+                    shard.bag.len() + shard.batches.iter().map(|b| b.items.len()).sum::<usize>();
+                sum.bytes += shard.bag_bytes + shard.batches.iter().map(|b| b.bytes).sum::<usize>();
+                sum.lost += shard.lost;
+                sum
+            })
+    }
+
+    fn work(&self, shard: &Lock<Shard<T>>, all: bool, free: &mut impl FnMut(T)) {
+        if let Some(before) = Self::close(shard, all) {
+            self.begin(shard, before);
+        }
+        let completed = self.domain.completed();
+        while let Some(batch) = Self::take_ended(shard, completed) {
+            let mut rest = Rest { shard, batch };
+            while let Some(item) = rest.batch.items.pop() {
+                free(item);
+            }
+        }
+    }
+
+    /// Closes the bag if it is due. The number below which batches may begin their grace period now, if any has not.
+    fn close(shard: &Lock<Shard<T>>, all: bool) -> Option<u64> {
+        let mut shard = shard.lock();
+        if all {
+            shard.limit = MIN_BATCH;
+            shard.close();
+        } else if shard.is_due() {
+            shard.limit = (shard.limit * 2).min(MAX_BATCH);
+            shard.close();
+        }
+        shard
+            .batches
+            .iter()
+            .any(|b| b.stamp == NOT_BEGUN)
+            .then_some(shard.next)
+    }
+
+    /// Begins the grace period of the batches numbered below `before`. If the kernel refuses, they wait for another time.
+    fn begin(&self, shard: &Lock<Shard<T>>, before: u64) {
+        let Some(stamp) = self.domain.begin() else {
+            return;
+        };
+        // A batch closed meanwhile holds items that were unlinked after our fence.
+        let before = if check::mutant("rcu:stamp-later-batches") {
+            u64::MAX
+        } else {
+            before
+        };
+        let mut shard = shard.lock();
+        for batch in shard
+            .batches
+            .iter_mut()
+            .filter(|b| b.number < before && b.stamp == NOT_BEGUN)
+        {
+            batch.stamp = stamp;
+        }
+    }
+
+    fn take_ended(shard: &Lock<Shard<T>>, completed: u64) -> Option<Batch<T>> {
+        let mut shard = shard.lock();
+        let ended = shard.batches.iter().position(|b| b.stamp < completed)?;
+        Some(shard.batches.swap_remove(ended))
+    }
+}
+
+/// Makes room for a bag of the present limit.
+#[cold]
+fn grow<T>(shard: &mut Shard<T>) -> bool {
+    let wanted = shard.limit.saturating_sub(shard.bag.len()).max(MIN_BATCH);
+    shard.bag.try_reserve(wanted).is_ok()
+}
+
+/// A batch being freed; what is left of it when a destructor panics goes back.
+struct Rest<'a, T> {
+    shard: &'a Lock<Shard<T>>,
+    batch: Batch<T>,
+}
+
+impl<T> Drop for Rest<'_, T> {
+    fn drop(&mut self) {
+        if self.batch.items.is_empty() {
+            return;
+        }
+        let batch = Batch {
+            items: core::mem::take(&mut self.batch.items),
+            ..self.batch
+        };
+        self.shard.lock().put_back(batch);
+    }
+}

@@ -1,0 +1,139 @@
+//! Guards: proof that the holder is inside a section.
+
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+
+use super::record::{Domain, Record};
+use super::{domain, local};
+
+/// Keeps everything that was reachable when it was made, and since, from being freed. Made by [`pin`](super::pin).
+///
+/// A guard belongs to its thread; for one that travels see [`OwnedGuard`]. Guards nest: the section ends with the last.
+/// A guard that is forgotten ([`core::mem::forget`]) is harmless but expensive: nothing retired from then on is ever freed.
+#[derive(Debug)]
+#[must_use = "the section ends when the guard is dropped"]
+pub struct Guard {
+    record: &'static Record,
+    /// The nesting count is the thread's alone: not `Send`, not `Sync`.
+    _local: PhantomData<*mut ()>,
+}
+
+impl Guard {
+    /// Enters a section, or one level deeper into the one that runs.
+    #[inline]
+    pub(super) fn enter() -> Self {
+        let record = local::get().unwrap_or_else(local::claim);
+        let n = record.nest();
+        record.set_nest(n + 1);
+        if n & !Record::TEMPORARY == 0 {
+            record.announce(domain());
+        }
+        Self {
+            record,
+            _local: PhantomData,
+        }
+    }
+
+    /// Announces that nothing reached through this guard is in use any more, as if it were dropped and made anew: for loops
+    /// that never end. Does nothing while another guard of the thread is alive, whose holder may still use what it
+    /// reached.
+    #[inline]
+    pub fn refresh(&mut self) {
+        if self.record.nest() & !Record::TEMPORARY == 1 {
+            self.record.refresh(domain());
+        }
+    }
+}
+
+impl Drop for Guard {
+    #[inline]
+    fn drop(&mut self) {
+        match self.record.nest() {
+            1 => {
+                self.record.set_nest(0);
+                self.record.retract();
+            }
+            n => leave_deep(self.record, n - 1),
+        }
+    }
+}
+
+/// The rarer ways to leave: a nested guard, or the last one on a record that then goes back. `left`: the new count.
+#[cold]
+fn leave_deep(record: &'static Record, left: usize) {
+    record.set_nest(left);
+    if left == Record::TEMPORARY {
+        record.retract();
+        local::give_back(record);
+    }
+}
+
+/// A [`Guard`] with a record of its own, which may travel between threads, be shared by them, and be held across
+/// an `.await`. Costs a look through the registry to make; wherever a `&Guard` is wanted, `&OwnedGuard` will do.
+///
+/// [`synchronize`](super::synchronize) waits for owned guards too, whoever holds them: a task that holds one and calls it
+/// waits for itself.
+#[derive(Debug)]
+#[must_use = "the section ends when the guard is dropped"]
+pub struct OwnedGuard {
+    guard: ManuallyDrop<Guard>,
+    domain: &'static Domain,
+}
+
+// SAFETY: the record is this guard's alone and in no thread-local. Through `&OwnedGuard` other threads get at `&Guard`,
+// whose methods that take `&self` touch nothing but fields which never change; `refresh` and the drop need exclusive access.
+unsafe impl Send for OwnedGuard {}
+// SAFETY: as above.
+unsafe impl Sync for OwnedGuard {}
+
+impl OwnedGuard {
+    /// Enters a section that ends when the guard is dropped, wherever that is.
+    pub fn new() -> Self {
+        Self::new_in(domain())
+    }
+
+    /// The same in another domain.
+    pub(super) fn new_in(domain: &'static Domain) -> Self {
+        let record = domain.claim(0);
+        record.set_nest(1);
+        record.announce(domain);
+        Self {
+            guard: ManuallyDrop::new(Guard {
+                record,
+                _local: PhantomData,
+            }),
+            domain,
+        }
+    }
+
+    /// Announces that nothing reached through this guard is in use any more, as if it were dropped and made anew.
+    #[inline]
+    pub fn refresh(&mut self) {
+        self.guard.record.refresh(self.domain);
+    }
+}
+
+impl Default for OwnedGuard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deref for OwnedGuard {
+    type Target = Guard;
+
+    #[inline]
+    fn deref(&self) -> &Guard {
+        &self.guard
+    }
+}
+
+impl Drop for OwnedGuard {
+    fn drop(&mut self) {
+        let record = self.guard.record;
+        record.set_nest(0);
+        record.retract();
+        self.domain.give_back(record);
+    }
+}

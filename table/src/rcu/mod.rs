@@ -1,0 +1,168 @@
+//! Grace periods: when may memory that was unlinked be freed?
+//!
+//! A small RCU after liburcu. Readers announce themselves in records that are global and per thread; what was unlinked is
+//! kept in lists that belong to its owner (a map's [`garbage`]), so that a dropped map frees its own at once and
+//! nothing needs to be `'static`. One [`Guard`] protects every map and table of the process.
+//!
+//! # Protocol
+//!
+//! ```text
+//! reader                                   reclaimer
+//! e = epoch.load(Acquire)                  unlink x                     (any Release store)
+//! record.store(e, Release)                 heavy fence
+//! light fence                              s = epoch.fetch_add(1, Release)
+//! reads, maybe of x                        …later, any number of times, until x may be freed:
+//! record.store(0, Release)                 b = epoch.load(Acquire)
+//!                                          free x if s < b and every record.load(Acquire) is 0 or > s
+//! ```
+//!
+//! # Why idle or newer is enough
+//!
+//! Let `x` be unlinked and its grace period stamped `s`, and let a later scan, bounded by `b > s`, find the record of
+//! a reader idle or newer than `s`. That `b > s` means that the scan's first load read from the stamping or from a later one
+//! in its release sequence, so *the unlinking and the heavy fence happen before the scan*, whoever makes it and whether or
+//! not it shares a lock with who stamped. Take any section of that record, and the value `v` that the scan read:
+//!
+//! 1. *`v` was stored after the section ended*: the idle mark of its end, or any later store of the record. All of
+//!    them are Release and the scan's load is Acquire, so the section's reads happen before the freeing. (This is why
+//!    the announcement is Release too: a scan may miss the idle mark and see the next announcement.)
+//! 2. *`v` is the section's own announcement*, and `v > s`. The reader's load of the epoch read from the stamping of `s` or
+//!    from a later one in its release sequence, so it synchronises with the stamping, and the unlinking happens before the
+//!    reads of the section: they cannot reach `x`.
+//! 3. *`v` is older than the section's announcement* `A`. The heavy fence `H` comes before the scan, the light fence `L` after
+//!    `A`. Were `L` before `H` in the total order of sequentially consistent fences, then the scan would read `A` or something
+//!    later. So `H` is before `L`; the unlinking happens before `H`, hence the reads after `L` see it: they cannot reach `x`.
+//!    The same holds for a record that the scan did not find at all: it was linked into the registry before `A`, and the load
+//!    of the registry's head follows `H`.
+//!
+//! A store of the record between an old section and a new one cannot come from another thread without (1): ownership of
+//! records passes through a Release store and an Acquire exchange of `claimed`.
+//!
+//! # Why the fence is a faithful model of `membarrier`
+//!
+//! Models have `fence(SeqCst)` on both sides, the `membarrier` flavour has a system call and a compiler fence. During the
+//! call each other thread executes a full barrier at some point `p` of its program. For a reader, `p` is before `A`, after the
+//! first read of the section, or between the two; the compiler fence sees to it that program order is `A`, then reads.
+//! If `p` comes before the reads, they see what happened before the call: as if `H` were before `L`. If `p` comes after `A`, the
+//! announcement is visible to what follows the call: as if `L` were before `H`. One of the two always holds (in
+//! between, both do), and they are the two cases that argument 3 needs. So whatever the flavour does, the model has an execution
+//! that orders no more.
+//!
+//! # Forking
+//!
+//! In the child of a `fork` only the forking thread runs, but the records of the others look as they did: one that was
+//! announced stays so for ever, and nothing retired in the child is freed. Fork before readers start, or `exec` after.
+
+mod guard;
+mod local;
+mod membarrier;
+mod record;
+
+#[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
+pub(crate) mod garbage;
+
+pub use guard::{Guard, OwnedGuard};
+pub use membarrier::Flavour;
+pub use record::Reader;
+
+use record::Domain;
+
+/// The process's domain.
+#[cfg(not(nulls_loom))]
+#[inline(always)]
+pub(crate) fn domain() -> &'static Domain {
+    static DOMAIN: Domain = Domain::new();
+    &DOMAIN
+}
+
+/// The execution's domain: loom makes and drops one for each.
+#[cfg(nulls_loom)]
+pub(crate) fn domain() -> &'static Domain {
+    loom::lazy_static! {
+        static ref DOMAIN: Domain = Domain::new();
+    }
+    &DOMAIN
+}
+
+/// Enters a section: until the guard is dropped, nothing that a reader of this thread can reach is freed.
+///
+/// Costs two plain stores (and, where `membarrier(2)` cannot be had, a fence). Nests freely.
+#[inline]
+pub fn pin() -> Guard {
+    Guard::enter()
+}
+
+/// Waits until every section that runs now has ended, in whatever thread.
+///
+/// # Errors
+/// [`SynchronizeError::Pinned`] when the calling thread itself is in a section, which would otherwise wait for itself.
+/// [`SynchronizeError::Refused`] when the kernel refused the barrier.
+pub fn synchronize() -> Result<(), SynchronizeError> {
+    if is_pinned() {
+        return Err(SynchronizeError::Pinned);
+    }
+    if domain().synchronize() {
+        Ok(())
+    } else {
+        Err(SynchronizeError::Refused)
+    }
+}
+
+/// Why [`synchronize`] did not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SynchronizeError {
+    /// The calling thread holds a [`Guard`].
+    Pinned,
+    /// `membarrier(2)` worked once and now does not, say because a filter on system calls was installed.
+    Refused,
+}
+
+impl core::fmt::Display for SynchronizeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Pinned => "the calling thread holds a guard and would wait for itself",
+            Self::Refused => "the kernel refused the memory barrier",
+        })
+    }
+}
+
+impl core::error::Error for SynchronizeError {}
+
+/// Whether the calling thread holds a [`Guard`].
+pub fn is_pinned() -> bool {
+    local::get().is_some_and(|r| r.nest() & !record::Record::TEMPORARY != 0)
+}
+
+/// A small number that no other running thread has, dense enough to choose a shard by. Numbers of threads that ended are
+/// given out again. A thread that is being torn down may get 0.
+#[inline]
+pub fn thread_index() -> usize {
+    match local::get() {
+        Some(record) => record.index(),
+        None => first_thread_index(),
+    }
+}
+
+#[cold]
+fn first_thread_index() -> usize {
+    if local::exiting() {
+        0
+    } else {
+        local::claim().index()
+    }
+}
+
+/// How sections are ordered against reclamation in this process.
+pub fn flavour() -> Flavour {
+    domain().flavour()
+}
+
+/// How many reader records exist: as many as there ever were readers at once.
+pub fn readers() -> usize {
+    domain().len()
+}
+
+/// The reader that every grace period waits for longest, if anyone reads now.
+pub fn oldest_reader() -> Option<Reader> {
+    domain().oldest_reader()
+}

@@ -1,0 +1,483 @@
+//! Slots with `u32` handles: storage that never moves and is never returned before its owner goes.
+//!
+//! Three clients share the [core](Slab): entries freed after a grace period ([`NodeSlab`]), counted entries reused at once
+//! ([`Pool`](crate::pool::Pool)), and the raw table's overflow lines.
+//!
+//! # Handles and addresses
+//!
+//! Handles count from 1. Segment `k` holds the handles whose highest bit is `k`, so that segments double in size; the
+//! small handles share the first. Each base address is biased by its segment's first handle, and the address of a slot is
+//!
+//! ```text
+//! base[31 - leading_zeros(handle | FIRST)] + handle * size_of::<S>()
+//! ```
+//!
+//! # Who has what
+//!
+//! Every handle up to the limit is in exactly one place at any time: given out; in a shard's free list; in a shard's range
+//! of handles never given out; or above the slab's common mark `fresh`. A move from one place to another happens under the
+//! locks of the shards concerned, so whoever holds *all* the shards' locks sees every free handle. That is how
+//! exhaustion is exact: [`Exhausted::Limit`] means that at one moment during the call every handle was given out.
+//!
+//! A shard that runs dry looks at one other shard, each time the next one, before it takes handles never used: in a
+//! producer–consumer pattern freed slots find their way back, and memory stays proportional to what is in use.
+
+mod node;
+mod shard;
+
+#[allow(unused_imports, reason = "the map is on its way")]
+pub use node::NodeSlab;
+
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+use crossbeam_utils::CachePadded;
+
+use crate::mem::{AllocError, Pages, Zeroable, ZeroedArray};
+use crate::stripe::{self, Striped};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Held, Lock, check, order};
+use shard::Shard;
+
+/// The first segment holds the handles below twice this.
+const FIRST: u32 = if cfg!(nulls_loom) { 2 } else { 32 };
+/// One more than the highest bit of a handle. A model has few objects to spare.
+const SEGMENTS: usize = if cfg!(nulls_loom) { 4 } else { 32 };
+/// How many handles a shard takes at once.
+const BATCH: u32 = if cfg!(nulls_loom) { 1 } else { 64 };
+
+/// The largest limit of a slab: handle 0 is nobody's, and one more must still be a number.
+pub const MAX_LIMIT: u32 = if cfg!(nulls_loom) { 15 } else { u32::MAX - 1 };
+
+/// What can live in a [`Slab`]: it lends a dead slot's memory to the free list.
+///
+/// # Safety
+/// What [`set_next_free`](Self::set_next_free) stored, [`next_free`](Self::next_free) returns.
+pub unsafe trait Slot: Zeroable {
+    /// The next handle of the free list that this slot is in.
+    ///
+    /// # Safety
+    /// The slot is in a free list whose lock the caller holds.
+    unsafe fn next_free(&self) -> u32;
+
+    /// Stores the next handle of a free list.
+    ///
+    /// # Safety
+    /// The slot is dead (it may never have lived), and the caller is the only one to touch it, except for readers of
+    /// type-stable slots, who touch atomics.
+    unsafe fn set_next_free(&self, next: u32);
+}
+
+/// No slot could be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhausted {
+    /// The configured bound is reached: at one moment during the call, no slot was free.
+    Limit,
+    /// The bound is not reached, but the system gave no memory for more slots, and no old one was free.
+    Memory,
+}
+
+impl core::fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Limit => "the configured number of slots is in use",
+            Self::Memory => "memory allocation failed",
+        })
+    }
+}
+
+impl core::error::Error for Exhausted {}
+
+/// What a slab holds. Read shard by shard: exact while nobody allocates or frees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlabStats {
+    /// Slots given out.
+    pub used: usize,
+    /// Slots in memory that are free.
+    pub free: usize,
+    /// Bytes taken from the system.
+    pub bytes: usize,
+}
+
+/// Slots of one type. Dropping the slab frees the memory; what still lives in the slots is the client's business.
+pub struct Slab<S: Slot> {
+    /// Biased base addresses; null: no such segment yet.
+    bases: [AtomicPtr<S>; SEGMENTS],
+    /// The largest handle.
+    limit: u32,
+    /// The smallest handle that no shard was ever given. Moved under a shard's lock only.
+    fresh: CachePadded<AtomicU32>,
+    bytes: AtomicUsize,
+    shards: Striped<Lock<Shard>>,
+    _slots: PhantomData<S>,
+}
+
+// SAFETY: a slab owns its slots and gives out addresses; what may be done with a slot is the contract of `Slot` and the
+// clients' unsafe code.
+unsafe impl<S: Slot + Send> Send for Slab<S> {}
+// SAFETY: as above.
+unsafe impl<S: Slot + Send + Sync> Sync for Slab<S> {}
+
+/// What a dry shard got.
+enum Refill {
+    /// Something is in the shard now.
+    Done,
+    /// The next handles never used lie in a segment that does not exist.
+    NoSegment(usize),
+    /// All handles are with some shard, or in use.
+    NoFresh,
+}
+
+impl<S: Slot> Slab<S> {
+    /// A slab of at most `limit` slots (cut to [`MAX_LIMIT`]), which takes memory as it grows.
+    ///
+    /// # Errors
+    /// No memory for the shards.
+    pub fn try_new(limit: u32) -> Result<Self, AllocError> {
+        Ok(Self {
+            bases: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            limit: limit.min(MAX_LIMIT),
+            fresh: CachePadded::new(AtomicU32::new(1)),
+            bytes: AtomicUsize::new(0),
+            shards: Striped::try_new(|| Lock::new(Shard::default()))?,
+            _slots: PhantomData,
+        })
+    }
+
+    /// The most slots there can be.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Takes memory for `slots` slots now, in huge pages where that pays.
+    ///
+    /// # Errors
+    /// The system has no memory; what was taken stays.
+    pub fn reserve(&self, slots: u32) -> Result<(), AllocError> {
+        if slots == 0 || self.limit == 0 {
+            return Ok(());
+        }
+        (segment_of(1)..=segment_of(slots.min(self.limit)))
+            .try_for_each(|k| self.grow(k, Pages::Huge))
+    }
+
+    /// The address of a slot.
+    ///
+    /// # Safety
+    /// The handle was given out by this slab at some time, and that comes before this call.
+    #[inline(always)]
+    pub unsafe fn slot(&self, handle: u32) -> NonNull<S> {
+        debug_assert!(self.is_valid(handle), "handle {handle} was never given out");
+        // SAFETY: the highest bit of a handle within the limit is below `SEGMENTS`.
+        let base = unsafe { self.bases.get_unchecked(segment_of(handle)) }.load(order::slab_base());
+        // SAFETY: the segment exists, and the biased base plus the handle is within it.
+        unsafe { NonNull::new_unchecked(base.wrapping_add(handle as usize)) }
+    }
+
+    /// The address of a slot that may not exist: for handles of unknown origin.
+    #[inline]
+    pub fn try_slot(&self, handle: u32) -> Option<NonNull<S>> {
+        if handle == 0 || handle > self.limit {
+            return None;
+        }
+        let base = self.bases[segment_of(handle)].load(order::slab_segment());
+        if base.is_null() {
+            None
+        } else {
+            NonNull::new(base.wrapping_add(handle as usize))
+        }
+    }
+
+    fn is_valid(&self, handle: u32) -> bool {
+        // A model must not see this load.
+        cfg!(nulls_loom) || self.try_slot(handle).is_some()
+    }
+
+    /// Gives out a slot.
+    ///
+    /// # Errors
+    /// See [`Exhausted`].
+    #[inline]
+    pub fn alloc(&self) -> Result<u32, Exhausted> {
+        let me = self.shards.mine();
+        if let Some(handle) = self.take(&mut self.shards.get(me).lock()) {
+            return Ok(handle);
+        }
+        let mut one = [0];
+        self.alloc_slow(me, &mut one)?;
+        Ok(one[0])
+    }
+
+    /// Gives out as many slots as `out` has room for, or none.
+    ///
+    /// # Errors
+    /// See [`Exhausted`]. For more than one slot the bound is not exact while others allocate: two calls that each hold a part
+    /// may both fail.
+    pub fn alloc_many(&self, out: &mut [u32]) -> Result<(), Exhausted> {
+        self.alloc_slow(self.shards.mine(), out)
+    }
+
+    /// Takes a slot back. It may be given out again at once.
+    ///
+    /// # Safety
+    /// The handle was given out and not taken back since, and the caller gives up what it had in the slot.
+    #[inline]
+    pub unsafe fn free(&self, handle: u32) {
+        let mut shard = self.shards.get(self.shards.mine()).lock();
+        // SAFETY: dead, by the contract of this function.
+        unsafe { self.put(&mut shard, handle) };
+    }
+
+    /// What the slab holds.
+    pub fn stats(&self) -> SlabStats {
+        let mut idle = 0;
+        for shard in self.shards.iter() {
+            idle += shard.lock().available() as usize;
+        }
+        let taken = self.fresh.load(order::slab_fresh()) as usize - 1;
+        let bytes = self.bytes.load(order::slab_count());
+        let there = self
+            .segments()
+            .map(|(_, len)| len)
+            .sum::<usize>()
+            .saturating_sub(1);
+        let used = taken.saturating_sub(idle);
+        SlabStats {
+            used,
+            free: there.saturating_sub(used),
+            bytes,
+        }
+    }
+
+    /// Calls `f` with every handle that was ever in a shard. The slots of some were never used.
+    pub fn each_ever(&mut self, mut f: impl FnMut(u32, NonNull<S>)) {
+        for handle in 1..self.fresh.load(order::slab_fresh()) {
+            // SAFETY: below the mark, so its segment exists.
+            f(handle, unsafe { self.slot(handle) });
+        }
+    }
+
+    /// Pops a free slot of a shard, used ones first: they are warm.
+    #[inline]
+    fn take(&self, shard: &mut Shard) -> Option<u32> {
+        if let Some(handle) = shard.head() {
+            // SAFETY: in a free list, so it was given out; and we hold the lock.
+            let next = unsafe { self.slot(handle).as_ref().next_free() };
+            shard.pop(next);
+            return Some(handle);
+        }
+        shard.pop_fresh()
+    }
+
+    /// # Safety
+    /// The slot is dead, and the caller's.
+    #[inline]
+    unsafe fn put(&self, shard: &mut Shard, handle: u32) {
+        // SAFETY: given out, and dead.
+        unsafe {
+            self.slot(handle)
+                .as_ref()
+                .set_next_free(shard.head().unwrap_or(0))
+        };
+        shard.push(handle);
+    }
+
+    #[cold]
+    fn alloc_slow(&self, me: usize, out: &mut [u32]) -> Result<(), Exhausted> {
+        let mut shard = self.shards.get(me).lock();
+        let mut have = 0;
+        let mut no_memory = false;
+        while have < out.len() {
+            if let Some(handle) = self.take(&mut shard) {
+                out[have] = handle;
+                have += 1;
+                continue;
+            }
+            match self.refill(&mut shard, me) {
+                Refill::Done => {}
+                Refill::NoSegment(k) if !no_memory => {
+                    drop(shard);
+                    no_memory = self.grow(k, Pages::Small).is_err();
+                    shard = self.shards.get(me).lock();
+                }
+                Refill::NoSegment(_) | Refill::NoFresh => {
+                    drop(shard);
+                    match self.gather(me, (out.len() - have) as u32) {
+                        Ok(own) => shard = own,
+                        Err(exhausted) => {
+                            for &handle in &out[..have] {
+                                // SAFETY: given to us above, and unused.
+                                unsafe { self.free(handle) };
+                            }
+                            return Err(exhausted);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills a dry shard, which the caller holds, from another one or with fresh handles.
+    fn refill(&self, own: &mut Shard, me: usize) -> Refill {
+        if let Some(victim) = own.next_victim(me, self.shards.len())
+            && let Some(mut other) = self.shards.get(victim).try_lock()
+            && other.freed() >= BATCH
+        {
+            self.shift(&mut other, own, BATCH);
+            return Refill::Done;
+        }
+        self.refill_fresh(own)
+    }
+
+    /// Gives a shard, which the caller holds and whose range is empty, handles never used.
+    fn refill_fresh(&self, own: &mut Shard) -> Refill {
+        let mut from = self.fresh.load(order::slab_fresh());
+        loop {
+            if from > self.limit {
+                return Refill::NoFresh;
+            }
+            let k = segment_of(from);
+            if self.bases[k].load(order::slab_segment()).is_null() {
+                return Refill::NoSegment(k);
+            }
+            let room = segment_end(k, self.limit) - from;
+            let to = from + room.min(BATCH);
+            if check::mutant("slab:fresh-without-exchange") {
+                self.fresh.store(to, order::slab_fresh());
+                own.set_fresh(from, to);
+                return Refill::Done;
+            }
+            match self
+                .fresh
+                .compare_exchange(from, to, order::slab_fresh(), order::slab_fresh())
+            {
+                Ok(_) => {
+                    own.set_fresh(from, to);
+                    return Refill::Done;
+                }
+                Err(now) => from = now,
+            }
+        }
+    }
+
+    /// Moves up to `most` free slots between two shards whose locks the caller holds.
+    fn shift(&self, from: &mut Shard, to: &mut Shard, most: u32) {
+        for _ in 0..most {
+            let Some(handle) = self.take(from) else { break };
+            // SAFETY: free, and under both locks.
+            unsafe { self.put(to, handle) };
+        }
+    }
+
+    /// The last resort: looks at all shards at once, and moves what is free, at least `wanted` and up to a batch, to shard
+    /// `me`, whose lock it returns.
+    #[cold]
+    fn gather(&self, me: usize, wanted: u32) -> Result<Held<'_, Shard>, Exhausted> {
+        // In index order, while holding none: everybody else waits for at most one lock, so this cannot deadlock.
+        let mut all: [Option<Held<'_, Shard>>; stripe::MAX] = [const { None }; stripe::MAX];
+        for (i, held) in all.iter_mut().enumerate().take(self.shards.len()) {
+            let skip = check::mutant("slab:gather-without-all-locks") && i != me;
+            *held = if skip {
+                self.shards.get(i).try_lock()
+            } else {
+                Some(self.shards.get(i).lock())
+            };
+        }
+        let mut own = all[me].take().expect("every shard was locked");
+        let aim = wanted.max(BATCH);
+        for other in all.iter_mut().flatten() {
+            let missing = aim.saturating_sub(own.available());
+            let share = other.available().div_ceil(2).max(wanted);
+            self.shift(other, &mut own, missing.min(share));
+        }
+        while own.available() < wanted {
+            while let Some(handle) = own.pop_fresh() {
+                // SAFETY: never given out, and under the lock.
+                unsafe { self.put(&mut own, handle) };
+            }
+            // Nobody moves the mark while we hold every lock.
+            match self.refill_fresh(&mut own) {
+                Refill::Done => {}
+                Refill::NoFresh => return Err(Exhausted::Limit),
+                Refill::NoSegment(_) => return Err(Exhausted::Memory),
+            }
+        }
+        Ok(own)
+    }
+
+    /// Makes segment `k` exist.
+    #[cold]
+    fn grow(&self, k: usize, pages: Pages) -> Result<(), AllocError> {
+        let base = &self.bases[k];
+        let exists = || !base.load(order::slab_segment()).is_null();
+        if exists() {
+            return Ok(());
+        }
+        let len = segment_end(k, self.limit) - segment_start(k);
+        let array = match ZeroedArray::<S>::try_new(len as usize, pages) {
+            Ok(array) => array,
+            // Others try too, and one may have been luckier.
+            Err(_) if exists() => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let bytes = array.bytes();
+        let start = array.into_raw();
+        let biased = start.as_ptr().wrapping_sub(segment_start(k) as usize);
+        match base.compare_exchange(
+            ptr::null_mut(),
+            biased,
+            order::slab_install(),
+            order::slab_segment(),
+        ) {
+            Ok(_) => _ = self.bytes.fetch_add(bytes, order::slab_count()),
+            // SAFETY: made above, and not installed. Untouched, it costs little to give back.
+            Err(_) => drop(unsafe { ZeroedArray::from_raw(start, len as usize) }),
+        }
+        Ok(())
+    }
+
+    /// The numbers and lengths of the segments that exist.
+    fn segments(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..SEGMENTS)
+            .filter(|&k| !self.bases[k].load(order::slab_segment()).is_null())
+            .map(|k| (k, (segment_end(k, self.limit) - segment_start(k)) as usize))
+    }
+}
+
+impl<S: Slot> core::fmt::Debug for Slab<S> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Slab")
+            .field("limit", &self.limit)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Slot> Drop for Slab<S> {
+    fn drop(&mut self) {
+        for (k, len) in self.segments() {
+            let biased = self.bases[k].load(order::slab_segment());
+            let start = biased.wrapping_add(segment_start(k) as usize);
+            // SAFETY: from `into_raw` of an array of this length, installed once, and not used after the slab.
+            drop(unsafe { ZeroedArray::from_raw(NonNull::new_unchecked(start), len) });
+        }
+    }
+}
+
+/// The segment of a handle.
+#[inline(always)]
+fn segment_of(handle: u32) -> usize {
+    (u32::BITS - 1 - (handle | FIRST).leading_zeros()) as usize
+}
+
+/// The first handle of segment `k`; the first segment has an unused slot for handle 0.
+fn segment_start(k: usize) -> u32 {
+    if 1 << k == FIRST { 0 } else { 1 << k }
+}
+
+/// One past the last handle of segment `k` under a limit.
+fn segment_end(k: usize, limit: u32) -> u32 {
+    // Both fit: the limit is below `u32::MAX`.
+    (2u64 << k).min(u64::from(limit) + 1) as u32
+}
