@@ -139,7 +139,10 @@ pub(crate) struct FilterRule {
     pub(crate) hook: RuleHook,
     pub(crate) iif: Option<Side>,
     pub(crate) state: Vec<StateName>,
-    #[expect(dead_code, reason = "reading it refuses every verdict but the one there is")]
+    #[expect(
+        dead_code,
+        reason = "reading it refuses every verdict but the one there is"
+    )]
     pub(crate) verdict: Verdict,
 }
 

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use nulls_conntrack::{Conn, Direction, Nanos, Tracker};
 
-use super::Failure;
 use super::captures::line;
 use super::case::{Case, Side};
 use super::op::{Filter, Op};
 use super::router::{Arrival, Router};
 use super::table::Table;
+use super::{Failure, table};
 use crate::capture::frame::{self, Payload};
 use crate::capture::source::Capture;
 use crate::cli::Replay;
@@ -53,7 +53,12 @@ fn to_file(dir: &Path, base: &Path) -> Result<(), Failure> {
 }
 
 fn case(dir: &Path, out: &mut impl Write) -> Result<(), Failure> {
-    let case = Case::load(dir)?;
+    let mut case = Case::load(dir)?;
+    // The number of buckets shows only when the table is full. Reading the whole table after every packet, as the
+    // recorder did, is cheaper with few of them.
+    if case.config.table_full.is_none() {
+        case.settings.retain(|(name, _)| name != table::BUCKETS);
+    }
     let place = |e: String| format!("{}: {e}", dir.display());
     let mut router = Router::new(&case.settings, &case.config, case.nat).map_err(place)?;
     if let Some(limit) = case.config.table_full.as_ref().and_then(|t| t.limit()) {
@@ -140,9 +145,10 @@ fn update(
             return;
         }
         if let Some(secs) = timeout
-            && let Err(e) = ct.set_timeout(conn, secs, now) {
-                result = Err(e.to_string());
-            }
+            && let Err(e) = ct.set_timeout(conn, secs, now)
+        {
+            result = Err(e.to_string());
+        }
         if let Some(mark) = mark {
             conn.set_mark(mark);
         }

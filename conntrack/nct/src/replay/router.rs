@@ -110,7 +110,7 @@ impl Router {
     /// Changes a setting. The number of buckets is fixed from the beginning.
     pub(crate) fn set(&self, (name, value): &Setting) -> Result<(), String> {
         match name.as_str() {
-            "nf_conntrack_buckets" => Ok(()),
+            table::BUCKETS => Ok(()),
             "net.ipv4.ipfrag_time" => {
                 let secs = value
                     .parse()

@@ -199,9 +199,10 @@ pub(crate) fn pipeline(
             "mark",
             move |_: &_, pkt: &mut Pkt<'_, '_>, _| {
                 if state.is_none_or(|s| is_state(s, pkt.state()))
-                    && let Some(conn) = pkt.conn() {
-                        conn.set_mark(set.unwrap_or(conn.mark()) | or);
-                    }
+                    && let Some(conn) = pkt.conn()
+                {
+                    conn.set_mark(set.unwrap_or(conn.mark()) | or);
+                }
                 Verdict::Accept
             },
         );

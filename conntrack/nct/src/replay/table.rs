@@ -2,27 +2,33 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nulls_conntrack::{Config, Conn, LockedStore, Nanos, Snapshot, Store, Tracker};
+use nulls_conntrack::{Config, Conn, Nanos, NullsStore, Snapshot, Store, Tracker};
 
 use super::settings::Setting;
 
 /// Storage of the entries. Each carries the number that [`Numbers`] gave it in the slot that the library leaves to the
 /// application: an entry that goes and comes back is a new one, and gets a new number.
-pub(crate) type Table = LockedStore<u32>;
+pub(crate) type Table = NullsStore<u32>;
 
-const DEFAULT_BUCKETS: usize = 262_144;
+/// The setting for the number of buckets.
+pub(crate) const BUCKETS: &str = "nf_conntrack_buckets";
 
-/// Makes an empty table. Of the settings only `nf_conntrack_buckets` is used: it must be known beforehand.
+/// Buckets to begin with when nothing is said: the table grows as needed.
+const FIRST_BUCKETS: usize = 512;
+
+/// Makes an empty table. Of the settings only `nf_conntrack_buckets` is used: it must be known beforehand. How many
+/// entries there may be is `nf_conntrack_max`'s business; memory is taken as they come.
 pub(crate) fn tracker(settings: &[Setting]) -> Result<Tracker<Table>, String> {
-    const BUCKETS: &str = "nf_conntrack_buckets";
-    let mut buckets = DEFAULT_BUCKETS;
+    let mut buckets = FIRST_BUCKETS;
     for (_, value) in settings.iter().filter(|(name, _)| name == BUCKETS) {
         let n: u32 = value
             .parse()
             .map_err(|_| format!("`{value}` is not a value for {BUCKETS}"))?;
         buckets = n as usize;
     }
-    Ok(Tracker::new(LockedStore::new(buckets), Config::default()))
+    let store =
+        NullsStore::new(u32::MAX, buckets).map_err(|e| format!("{BUCKETS} = {buckets}: {e}"))?;
+    Ok(Tracker::new(store, Config::default()))
 }
 
 /// Numbers entries in order of appearance, from 1.
