@@ -33,6 +33,19 @@ pub(crate) struct Inner {
     pub(crate) helper: Option<Arc<str>>,
 }
 
+/// What a new entry begins with.
+pub(crate) struct Birth<'a> {
+    pub(crate) original: &'a Tuple,
+    pub(crate) reply: &'a Tuple,
+    pub(crate) zone: Zone,
+    pub(crate) net: &'a Arc<Net>,
+    pub(crate) ext: u32,
+    /// Hash of the original key.
+    pub(crate) hash: u64,
+    pub(crate) policy: Option<Arc<TimeoutPolicy>>,
+    pub(crate) helper: Option<Arc<str>>,
+}
+
 /// A connection. Reached through a store's counted references.
 #[repr(C)]
 pub struct Conn<U = ()> {
@@ -317,26 +330,17 @@ impl<U> Conn<U> {
     }
 
     /// Fills a blank entry (`init_conntrack`). The order is the kernel's: everything, then a fence, then the store makes the count 1.
-    pub(crate) fn init(
-        &self,
-        orig: &Tuple,
-        reply: &Tuple,
-        zone: Zone,
-        net: NetId,
-        ext: u32,
-        hash: u64,
-        inner: Inner,
-    ) {
+    pub(crate) fn init(&self, b: Birth<'_>) {
         // First of all the old incarnation's CONFIRMED goes.
         self.status.store(0, Ordering::Relaxed);
-        self.set_tuple(Direction::Original, orig);
-        self.set_tuple(Direction::Reply, reply);
+        self.set_tuple(Direction::Original, b.original);
+        self.set_tuple(Direction::Reply, b.reply);
         self.timeout.store(0, Ordering::Relaxed);
-        self.zone.store(zone.pack(), Ordering::Relaxed);
-        self.net.store(net.0, Ordering::Relaxed);
-        self.ext.store(ext, Ordering::Relaxed);
+        self.zone.store(b.zone.pack(), Ordering::Relaxed);
+        self.net.store(b.net.id.0, Ordering::Relaxed);
+        self.ext.store(b.ext, Ordering::Relaxed);
         self.mark.store(0, Ordering::Relaxed);
-        self.set_hash(Direction::Original, hash);
+        self.set_hash(Direction::Original, b.hash);
         for c in self.counters.iter().flatten() {
             c.store(0, Ordering::Relaxed);
         }
@@ -345,7 +349,12 @@ impl<U> Conn<U> {
         for l in &self.labels {
             l.store(0, Ordering::Relaxed);
         }
-        *self.inner.lock() = inner;
+        *self.inner.lock() = Inner {
+            net: Some(Arc::clone(b.net)),
+            policy: b.policy,
+            helper: b.helper,
+            ..Inner::default()
+        };
         // Release: whoever takes a reference with Acquire after the count became 1 sees all of this.
         fence(Ordering::Release);
     }

@@ -114,3 +114,110 @@ fn finish(a: &mut u32, b: &mut u32, c: &mut u32) {
     *b = (*b ^ *a).wrapping_sub(a.rotate_left(14));
     *c = (*c ^ *b).wrapping_sub(b.rotate_left(24));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuple::{Tuple, ipproto};
+    use crate::zone::NetId;
+
+    #[test]
+    fn siphash_of_the_reference_paper() {
+        // Appendix A of the paper: key 00..0f, message 00..0e.
+        let bytes: Vec<u8> = (0..15).collect();
+        let k0 = u64::from_le_bytes(std::array::from_fn(|i| i as u8));
+        let k1 = u64::from_le_bytes(std::array::from_fn(|i| i as u8 + 8));
+        assert_eq!(
+            SipHasher24::new_with_keys(k0, k1).hash(&bytes),
+            0xa129_ca61_49be_45e5
+        );
+    }
+
+    /// lookup3's `hashlittle`, byte by byte, to connect `jhash2` with the published values, which are for strings.
+    fn hashlittle(key: &[u8], initval: u32) -> u32 {
+        let start = 0xdead_beef_u32
+            .wrapping_add(key.len() as u32)
+            .wrapping_add(initval);
+        let (mut a, mut b, mut c) = (start, start, start);
+        let word = |k: &[u8], i: usize| {
+            (0..4).fold(0u32, |w, j| {
+                w | u32::from(*k.get(i + j).unwrap_or(&0)) << (8 * j)
+            })
+        };
+        let mut k = key;
+        while k.len() > 12 {
+            a = a.wrapping_add(word(k, 0));
+            b = b.wrapping_add(word(k, 4));
+            c = c.wrapping_add(word(k, 8));
+            mix(&mut a, &mut b, &mut c);
+            k = &k[12..];
+        }
+        if !k.is_empty() {
+            a = a.wrapping_add(word(k, 0));
+            b = b.wrapping_add(word(k, 4));
+            c = c.wrapping_add(word(k, 8));
+            finish(&mut a, &mut b, &mut c);
+        }
+        c
+    }
+
+    #[test]
+    fn jhash2_agrees_with_the_published_values_of_lookup3() {
+        // Values that lookup3.c prints for its self-test.
+        assert_eq!(hashlittle(b"", 0), 0xdead_beef);
+        assert_eq!(hashlittle(b"", 0xdead_beef), 0xbd5b_7dde);
+        assert_eq!(
+            hashlittle(b"Four score and seven years ago", 0),
+            0x1777_0551
+        );
+        assert_eq!(
+            hashlittle(b"Four score and seven years ago", 1),
+            0xcd62_8161
+        );
+        assert_eq!(jhash2(&[], 0), 0xdead_beef);
+        for words in 0..20u32 {
+            let w: Vec<u32> = (0..words)
+                .map(|i| i.wrapping_mul(0x9e37_79b9) ^ 0x55)
+                .collect();
+            let bytes: Vec<u8> = w.iter().flat_map(|w| w.to_le_bytes()).collect();
+            assert_eq!(
+                jhash2(&w, words),
+                hashlittle(&bytes, words),
+                "{words} words"
+            );
+        }
+    }
+
+    fn key(zone: u16, net: u32) -> Key {
+        Key {
+            tuple: Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], ipproto::UDP, 1000, 53),
+            zone,
+            net: NetId(net),
+        }
+    }
+
+    #[test]
+    fn siphash_covers_the_kernels_39_bytes_zone_and_namespace() {
+        let h = KeyHasher::new(HashKind::SipHash, 1, 2);
+        let bytes = key(0, 0).tuple.to_bytes();
+        assert_eq!(
+            h.hash(&key(0, 0)),
+            SipHasher24::new_with_keys(1, 2).hash(&bytes[..39])
+        );
+        assert_eq!(
+            h.hash(&key(5, 0)),
+            SipHasher24::new_with_keys(1 ^ 5, 2).hash(&bytes[..39])
+        );
+        assert_ne!(h.hash(&key(0, 1)), h.hash(&key(0, 0)));
+        assert_ne!(h.hash(&key(0, 1)), h.hash(&key(1, 0)));
+    }
+
+    #[test]
+    fn jhash2_ignores_the_zone_and_fills_both_ends() {
+        let h = KeyHasher::new(HashKind::Jhash2, 7, 0);
+        let v = h.hash(&key(0, 0));
+        assert_eq!(v, h.hash(&key(9, 0)));
+        assert_ne!(v, h.hash(&key(0, 1)));
+        assert_eq!(v >> 32, v & 0xffff_ffff);
+    }
+}

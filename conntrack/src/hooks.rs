@@ -60,6 +60,31 @@ where
     }
 }
 
+/// Conntrack's own hook functions.
+enum Own {
+    Track,
+    Help,
+    Confirm,
+    HelpAndConfirm,
+}
+
+impl<S: Store> HookFn<S> for Own {
+    fn call<'t>(&self, ct: &'t Tracker<S>, pkt: &mut Packet<'_, 't, S>, hook: Hook) -> Verdict {
+        if !ct.is_enabled(pkt.family()) {
+            return Verdict::Accept;
+        }
+        match self {
+            Self::Track => ct.track(pkt, hook),
+            Self::Help => ct.help(pkt, hook),
+            Self::Confirm => ct.confirm(pkt, hook),
+            Self::HelpAndConfirm => match ct.help(pkt, hook) {
+                Verdict::Accept => ct.confirm(pkt, hook),
+                other => other,
+            },
+        }
+    }
+}
+
 struct Entry<S: Store> {
     priority: i32,
     name: String,
@@ -85,26 +110,34 @@ impl<S: Store> Pipeline<S> {
     #[must_use]
     pub fn new(layout: Layout) -> Self {
         let mut p = Self::empty();
-        p.register(
+        let mut own = |hook, priority, name, f: Own| {
+            p.register_boxed(hook, priority, name, None, Box::new(f))
+        };
+        own(
             Hook::PreRouting,
             prio::CONNTRACK,
             "conntrack_in",
-            |ct: &_, pkt: &mut _, h: Hook| Tracker::track(ct, pkt, h),
+            Own::Track,
         );
-        p.register(
+        own(
             Hook::LocalOut,
             prio::CONNTRACK,
             "conntrack_local",
-            |ct: &_, pkt: &mut _, h: Hook| Tracker::track(ct, pkt, h),
+            Own::Track,
         );
-        let _ = layout;
-        for h in [Hook::PostRouting, Hook::LocalIn] {
-            p.register(
-                h,
-                prio::CONNTRACK_CONFIRM,
-                "confirm",
-                |ct: &_, pkt: &mut _, h: Hook| Tracker::confirm(ct, pkt, h),
-            );
+        for hook in [Hook::PostRouting, Hook::LocalIn] {
+            match layout {
+                Layout::Linux618 => own(
+                    hook,
+                    prio::CONNTRACK_CONFIRM,
+                    "confirm",
+                    Own::HelpAndConfirm,
+                ),
+                Layout::Linux411 => {
+                    own(hook, prio::CONNTRACK_HELPER, "helper", Own::Help);
+                    own(hook, prio::CONNTRACK_CONFIRM, "confirm", Own::Confirm);
+                }
+            }
         }
         p
     }

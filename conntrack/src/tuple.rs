@@ -302,3 +302,101 @@ pub fn icmpv6_counterpart(t: u8) -> Option<u8> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_tuple() -> impl Strategy<Value = Tuple> {
+        let proto = prop_oneof![
+            Just(ipproto::TCP),
+            Just(ipproto::UDP),
+            Just(ipproto::SCTP),
+            Just(ipproto::GRE),
+            Just(ipproto::ICMP),
+            Just(ipproto::ICMPV6),
+            any::<u8>()
+        ];
+        let ports = (any::<u16>(), any::<u16>());
+        prop_oneof![
+            (any::<[u8; 4]>(), any::<[u8; 4]>(), proto.clone(), ports)
+                .prop_map(|(s, d, p, (a, b))| Tuple::v4(s, d, p, a, b)),
+            (any::<[u8; 16]>(), any::<[u8; 16]>(), proto, ports)
+                .prop_map(|(s, d, p, (a, b))| Tuple::v6(s, d, p, a, b)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn inverting_twice_gives_the_tuple_back(t in any_tuple()) {
+            if let Some(i) = t.invert() {
+                prop_assert_eq!(i.invert(), Some(t));
+                prop_assert_eq!((i.src(), i.dst()), (t.dst(), t.src()));
+                prop_assert_eq!((i.family(), i.protonum()), (t.family(), t.protonum()));
+            } else {
+                prop_assert!(matches!(t.protonum(), ipproto::ICMP | ipproto::ICMPV6));
+            }
+        }
+
+        #[test]
+        fn ports_swap_and_icmp_ids_stay(t in any_tuple()) {
+            let Some(i) = t.invert() else { return Ok(()) };
+            if matches!(t.protonum(), ipproto::ICMP | ipproto::ICMPV6) {
+                prop_assert_eq!(i.src_l4(), t.src_l4());
+                prop_assert_eq!(i.icmp_code(), t.icmp_code());
+                prop_assert_ne!(i.icmp_type(), t.icmp_type());
+            } else {
+                prop_assert_eq!((i.src_l4(), i.dst_l4()), (t.dst_l4(), t.src_l4()));
+            }
+        }
+
+        #[test]
+        fn what_goes_in_comes_out(s in any::<[u8; 16]>(), d in any::<[u8; 16]>(), p in any::<u8>(), a in any::<u16>(), b in any::<u16>()) {
+            let t = Tuple::v6(s, d, p, a, b);
+            prop_assert_eq!(t.src(), IpAddr::from(s));
+            prop_assert_eq!(t.dst(), IpAddr::from(d));
+            prop_assert_eq!((t.protonum(), t.src_l4(), t.dst_l4()), (p, a, b));
+            prop_assert_eq!(Tuple::new(s.into(), d.into(), p, a, b), Some(t));
+        }
+    }
+
+    #[test]
+    fn bytes_are_the_kernels() {
+        let t = Tuple::v4([192, 0, 2, 1], [198, 51, 100, 2], ipproto::TCP, 0x1234, 80);
+        let mut expected = [0u8; 40];
+        expected[..4].copy_from_slice(&[192, 0, 2, 1]);
+        expected[16..20].copy_from_slice(&[0x12, 0x34, 2, 0]);
+        expected[20..24].copy_from_slice(&[198, 51, 100, 2]);
+        expected[36..39].copy_from_slice(&[0, 80, ipproto::TCP]);
+        assert_eq!(t.to_bytes(), expected);
+    }
+
+    #[test]
+    fn icmp_types_have_counterparts_or_none() {
+        let pairs: Vec<_> = (0..=255)
+            .filter_map(|t| icmp_counterpart(t).map(|c| (t, c)))
+            .collect();
+        assert_eq!(
+            pairs,
+            [
+                (0, 8),
+                (8, 0),
+                (13, 14),
+                (14, 13),
+                (15, 16),
+                (16, 15),
+                (17, 18),
+                (18, 17)
+            ]
+        );
+        let pairs: Vec<_> = (0..=255)
+            .filter_map(|t| icmpv6_counterpart(t).map(|c| (t, c)))
+            .collect();
+        assert_eq!(pairs, [(128, 129), (129, 128), (139, 140), (140, 139)]);
+        assert_eq!(
+            Tuple::v4([1; 4], [2; 4], ipproto::ICMP, 1, 3 << 8).invert(),
+            None
+        );
+    }
+}

@@ -189,7 +189,7 @@ fn chunks(l4: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
         at = if length == 0 {
             usize::MAX - 4
         } else {
-            at + (usize::from(length) + 3 & !3)
+            at + ((usize::from(length) + 3) & !3)
         };
         Some(chunk)
     })

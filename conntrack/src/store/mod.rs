@@ -142,6 +142,10 @@ pub unsafe trait Store: Send + Sync + 'static {
     ///
     /// # Safety
     /// `word` came from `into_word` on a reference of this store, and its reference was not taken before.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "the store is where the word points into"
+    )]
     unsafe fn from_word(&self, word: usize) -> Self::Ref<'_>;
     /// Looks at a packed reference without taking it.
     ///

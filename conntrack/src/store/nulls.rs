@@ -44,7 +44,7 @@ impl<U: Send + Sync> Deref for NullsRef<'_, U> {
     type Target = Conn<U>;
 
     fn deref(&self) -> &Conn<U> {
-        &(*self.0).0
+        &self.0.0
     }
 }
 
@@ -61,7 +61,7 @@ impl<U: Send + Sync> Deref for NullsNew<'_, U> {
     type Target = Conn<U>;
 
     fn deref(&self) -> &Conn<U> {
-        &(*self.0).0
+        &self.0.0
     }
 }
 
@@ -322,7 +322,7 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
         out: &mut Vec<(Self::Ref<'a>, Direction)>,
     ) {
         let buckets = self.table.buckets() as u128;
-        let bucket = ((u128::from(hash) * buckets >> 64) + n as u128) % buckets;
+        let bucket = (((u128::from(hash) * buckets) >> 64) + n as u128) % buckets;
         // The least hash of that bucket.
         let cursor = (bucket << 64).div_ceil(buckets) as u64;
         self.step(cursor, wanted, out);

@@ -2,7 +2,7 @@
 
 use super::Tracker;
 use crate::clock::{Jiffies, Nanos};
-use crate::conn::{EXT_ACCT, EXT_TSTAMP, Inner};
+use crate::conn::{Birth, EXT_ACCT, EXT_TSTAMP};
 use crate::packet::{Hook, Packet, SkbNfct, Verdict};
 use crate::parse;
 use crate::policy::Template;
@@ -15,7 +15,6 @@ use crate::store::Store;
 use crate::sysctl::Sysctl;
 use crate::tuple::{Direction, Family, Tuple, ipproto};
 use crate::zone::{Key, Link, Zone};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The table is full and nothing could be evicted.
@@ -123,10 +122,6 @@ impl<S: Store> Tracker<S> {
     }
 
     /// The entry of the packet's tuple, found or made, and what the packet is to it (`resolve_normal_ct`). `None`: no tuple can be formed.
-    #[expect(
-        clippy::type_complexity,
-        reason = "a name for this pair would only hide it"
-    )]
     fn resolve<'t>(
         &'t self,
         cx: &Ctx<'_>,
@@ -183,25 +178,19 @@ impl<S: Store> Tracker<S> {
         }
         let helper = tmpl.and_then(|t| t.helper.clone());
         let has_helper = helper.is_some();
-        let inner = Inner {
-            net: Some(Arc::clone(&self.net)),
+        entry.init(Birth {
+            original: &link.key.tuple,
+            reply: &reply,
+            zone: Zone {
+                from_mark: false,
+                ..zone
+            },
+            net: &self.net,
+            ext,
+            hash: link.hash,
             policy: tmpl.and_then(|t| t.timeouts.clone()),
             helper,
-            ..Inner::default()
-        };
-        let zone = Zone {
-            from_mark: false,
-            ..zone
-        };
-        entry.init(
-            &link.key.tuple,
-            &reply,
-            zone,
-            self.net.id,
-            ext,
-            link.hash,
-            inner,
-        );
+        });
         if has_helper {
             entry.set_status(HELPER);
         }

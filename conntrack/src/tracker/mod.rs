@@ -10,13 +10,17 @@ pub use gc::GcReport;
 
 use crate::conn::Conn;
 use crate::hash::{HashKind, KeyHasher};
+use crate::hooks::HookFn;
 use crate::net::Net;
+use crate::packet::{Hook, Packet, Verdict};
 use crate::stats::StatsSnapshot;
+use crate::status::{self, CtInfo};
 use crate::store::Store;
 use crate::sysctl::{Sysctl, SysctlError, Sysctls};
 use crate::tuple::Family;
 use crate::zone::NetId;
 use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -64,6 +68,7 @@ pub struct Tracker<S: Store> {
     net: Arc<Net>,
     users: [AtomicUsize; 2],
     formatter: RwLock<Option<Formatter<S::User>>>,
+    helpers: RwLock<HashMap<String, Arc<dyn HookFn<S>>>>,
 }
 
 impl<S: Store> Tracker<S> {
@@ -100,6 +105,7 @@ impl<S: Store> Tracker<S> {
             net: Arc::new(Net::new(id)),
             users,
             formatter: RwLock::new(None),
+            helpers: RwLock::default(),
         }
     }
 
@@ -177,6 +183,25 @@ impl<S: Store> Tracker<S> {
     #[must_use]
     pub fn is_enabled(&self, family: Family) -> bool {
         self.users(family).load(Ordering::Relaxed) != 0
+    }
+
+    /// Registers what connections with the helper `name` run for each packet that leaves (`nf_conntrack_helper_register`).
+    pub fn register_helper(&self, name: &str, helper: Arc<dyn HookFn<S>>) {
+        self.helpers.write().insert(name.to_owned(), helper);
+    }
+
+    /// Runs the helper of the packet's connection, if it has one that is registered. Not for errors about answers.
+    pub fn help<'t>(&'t self, pkt: &mut Packet<'_, 't, S>, hook: Hook) -> Verdict {
+        let Some(c) = pkt.conn().filter(|c| c.has(status::HELPER)) else {
+            return Verdict::Accept;
+        };
+        if pkt.nfct().info() == Some(CtInfo::RelatedReply) {
+            return Verdict::Accept;
+        }
+        let helper = c
+            .helper()
+            .and_then(|name| self.helpers.read().get(&*name).cloned());
+        helper.map_or(Verdict::Accept, |h| h.call(self, pkt, hook))
     }
 
     fn users(&self, family: Family) -> &AtomicUsize {

@@ -229,23 +229,23 @@ impl Tcp {
     fn timeout(&self, cx: &Ctx<'_>, policy: Option<&TimeoutPolicy>, class: Class) -> Jiffies {
         let of_state = state_timeout(cx, policy, self.state);
         let shortened = |s| Some(cx.timeout(policy, s)).filter(|t| of_state.0 > t.0);
-        if u32::from(self.retrans) >= cx.knob(Sysctl::TcpMaxRetrans) {
-            if let Some(t) = shortened(Sysctl::TcpTimeoutMaxRetrans) {
-                return t;
-            }
+        if u32::from(self.retrans) >= cx.knob(Sysctl::TcpMaxRetrans)
+            && let Some(t) = shortened(Sysctl::TcpTimeoutMaxRetrans)
+        {
+            return t;
         }
         if class == Class::Rst {
             return cx.timeout(policy, Sysctl::TcpTimeoutClose);
         }
-        if self.either(FLAG_DATA_UNACKNOWLEDGED) {
-            if let Some(t) = shortened(Sysctl::TcpTimeoutUnacknowledged) {
-                return t;
-            }
+        if self.either(FLAG_DATA_UNACKNOWLEDGED)
+            && let Some(t) = shortened(Sysctl::TcpTimeoutUnacknowledged)
+        {
+            return t;
         }
-        if self.last_win == 0 {
-            if let Some(t) = shortened(Sysctl::TcpTimeoutMaxRetrans) {
-                return t;
-            }
+        if self.last_win == 0
+            && let Some(t) = shortened(Sysctl::TcpTimeoutMaxRetrans)
+        {
+            return t;
         }
         of_state
     }

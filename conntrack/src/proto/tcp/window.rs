@@ -144,11 +144,9 @@ pub(super) fn check(tcp: &mut Tcp, seg: &Segment<'_>, dir: Direction, all_libera
         sender.end = end;
         sender.flags |= FLAG_DATA_UNACKNOWLEDGED;
     }
-    if seg.has_ack {
-        if sender.flags & FLAG_MAXACK_SET == 0 || after(ack, sender.max_ack) {
-            sender.max_ack = ack;
-            sender.flags |= FLAG_MAXACK_SET;
-        }
+    if seg.has_ack && (sender.flags & FLAG_MAXACK_SET == 0 || after(ack, sender.max_ack)) {
+        sender.max_ack = ack;
+        sender.flags |= FLAG_MAXACK_SET;
     }
     if receiver.max_win != 0 && after(end, sender.max_end) {
         receiver.max_win = receiver
