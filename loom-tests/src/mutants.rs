@@ -194,7 +194,7 @@ fn try_mutant<'a>(
         {
             break;
         }
-        let run = try_model(program, options, model, name)?;
+        let run = run_one(program, options, model, Bound::Fast, Some(name))?;
         mutant.tried.push((model, run));
     }
     Ok(mutant)
