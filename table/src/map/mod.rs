@@ -2,6 +2,8 @@
 
 mod hash;
 mod iter;
+#[cfg(doctest)]
+mod misuse;
 mod node;
 mod ops;
 mod view;
