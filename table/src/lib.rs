@@ -40,7 +40,7 @@ pub use slab::{Exhausted, SlabStats};
 #[cfg(any(nulls_loom, nulls_check))]
 #[doc(hidden)]
 pub mod checking {
-    pub use crate::mem::{Pages, ZeroedArray, Zeroable};
+    pub use crate::mem::{Pages, Zeroable, ZeroedArray};
     pub use crate::rcu::garbage::Garbage;
     pub use crate::slab::{NodeSlab, Slab, Slot};
     pub use crate::sync::check::{mutant_hits, set_mutant};

@@ -181,6 +181,9 @@ orderings! {
     /// Stands between the reads of the copy and the second look at the count. Pairs with `latch_write_fence` and
     /// `latch_write_fence2`: whoever read a word of a later publication sees a later count.
     latch_read_fence: Acquire;
+    /// Says that a resize begins, before the successor can be found. Pairs with `latch_begin`: the copies are as the last
+    /// publication left them.
+    latch_unsettle: Release;
     /// Names copy 1, which the last publication wrote. Pairs with `latch_begin`.
     latch_odd: Release;
     /// Stands between the odd count and the stores into copy 0. Pairs with `latch_read_fence`.
