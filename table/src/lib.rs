@@ -33,7 +33,7 @@ mod sync;
 pub mod design {}
 
 pub use map::{DefaultHashBuilder, Equivalent, HashMap, HashMapRef, Iter, TryInsertError};
-pub use mem::AllocError;
+pub use mem::{AllocError, mapped_bytes};
 pub use slab::{Exhausted, SlabStats};
 
 /// What the `loom-tests` driver steers a checking build with.

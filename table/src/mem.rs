@@ -39,6 +39,16 @@ pub enum Pages {
     Huge,
 }
 
+/// Bytes that all tables, maps and pools of this process have mapped from the system by themselves. What they take beyond
+/// that, everything small, comes from the global allocator. For programs that account for their memory.
+#[must_use]
+pub fn mapped_bytes() -> usize {
+    #[cfg(not(nulls_loom))]
+    return sys::mapped_bytes();
+    #[cfg(nulls_loom)]
+    0
+}
+
 /// The alignment of every array: a cache line.
 #[cfg(not(nulls_loom))]
 const ALIGN: usize = 64;
@@ -219,6 +229,8 @@ mod imp {
 /// Mappings.
 #[cfg(all(unix, not(nulls_loom), not(miri)))]
 mod sys {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
     use super::{NonNull, Pages};
 
     /// From this size on an array is a mapping of its own. (The C library does as much, but with a moving threshold.)
@@ -228,6 +240,14 @@ mod sys {
 
     pub(super) fn maps(bytes: usize) -> bool {
         bytes >= MAP_FROM
+    }
+
+    /// What all mappings of this process take together.
+    static MAPPED: AtomicUsize = AtomicUsize::new(0);
+
+    pub(super) fn mapped_bytes() -> usize {
+        // Relaxed: a statistic.
+        MAPPED.load(Ordering::Relaxed)
     }
 
     fn page() -> usize {
@@ -250,6 +270,8 @@ mod sys {
         if at == libc::MAP_FAILED {
             None
         } else {
+            // Relaxed: see `mapped_bytes`.
+            MAPPED.fetch_add(bytes, Ordering::Relaxed);
             NonNull::new(at.cast())
         }
     }
@@ -284,6 +306,8 @@ mod sys {
         if bytes == 0 {
             return;
         }
+        // Relaxed: see `mapped_bytes`.
+        MAPPED.fetch_sub(bytes, Ordering::Relaxed);
         // SAFETY: the caller's.
         if unsafe { libc::munmap(start.as_ptr().cast(), bytes) } != 0 {
             // The kernel may have merged the mapping with a neighbour, and have no room to split it again: give back the
@@ -313,6 +337,10 @@ mod sys {
 #[cfg(all(any(not(unix), miri), not(nulls_loom)))]
 mod sys {
     use super::{NonNull, Pages};
+
+    pub(super) fn mapped_bytes() -> usize {
+        0
+    }
 
     pub(super) fn maps(_: usize) -> bool {
         false

@@ -1,0 +1,392 @@
+//! One connection (`struct nf_conn`).
+//!
+//! Memory of an entry may be reused for another connection while lock-free readers still look at it (the table's type-stable pool does that).
+//! So everything a reader may touch before it holds a counted reference is an atomic: tuples, zone, namespace, status and deadline. All else is
+//! behind the entry's lock or meaningful to holders of a reference only.
+
+use crate::clock::{Jiffies, Nanos};
+use crate::net::Net;
+use crate::policy::TimeoutPolicy;
+use crate::proto::Proto;
+use crate::slot::UserSlot;
+use crate::status;
+use crate::store::Peek;
+use crate::tuple::{Direction, Tuple};
+use crate::zone::{Key, Link, NetId, Zone};
+use parking_lot::{Mutex, MutexGuard};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+
+/// Extension: packets and bytes are counted.
+pub(crate) const EXT_ACCT: u32 = 1;
+/// Extension: start and stop times are kept.
+pub(crate) const EXT_TSTAMP: u32 = 2;
+
+/// What the entry's lock protects.
+#[derive(Default)]
+pub(crate) struct Inner {
+    pub(crate) proto: Proto,
+    pub(crate) net: Option<Arc<Net>>,
+    pub(crate) policy: Option<Arc<TimeoutPolicy>>,
+    pub(crate) helper: Option<Arc<str>>,
+}
+
+/// What a new entry begins with.
+pub(crate) struct Birth<'a> {
+    pub(crate) original: &'a Tuple,
+    pub(crate) reply: &'a Tuple,
+    pub(crate) zone: Zone,
+    pub(crate) net: &'a Arc<Net>,
+    pub(crate) ext: u32,
+    /// Hash of the original key.
+    pub(crate) hash: u64,
+    pub(crate) policy: Option<Arc<TimeoutPolicy>>,
+    pub(crate) helper: Option<Arc<str>>,
+}
+
+/// A connection. Reached through a store's counted references.
+#[repr(C)]
+pub struct Conn<U = ()> {
+    tuples: [[AtomicU64; 5]; 2],
+    status: AtomicU32,
+    timeout: AtomicU32,
+    zone: AtomicU32,
+    net: AtomicU32,
+    inner: Mutex<Inner>,
+    ext: AtomicU32,
+    mark: AtomicU32,
+    hashes: [AtomicU64; 2],
+    counters: [[AtomicU64; 2]; 2],
+    start: AtomicU64,
+    stop: AtomicU64,
+    labels: [AtomicU32; 4],
+    user: UserSlot<U>,
+}
+
+impl<U> Conn<U> {
+    /// An entry as [`crate::store::Store::alloc`] must give it: blank.
+    #[must_use]
+    pub fn blank() -> Self {
+        Self {
+            tuples: Default::default(),
+            status: AtomicU32::new(0),
+            timeout: AtomicU32::new(0),
+            zone: AtomicU32::new(0),
+            net: AtomicU32::new(0),
+            inner: Mutex::new(Inner::default()),
+            ext: AtomicU32::new(0),
+            mark: AtomicU32::new(0),
+            hashes: Default::default(),
+            counters: Default::default(),
+            start: AtomicU64::new(0),
+            stop: AtomicU64::new(0),
+            labels: Default::default(),
+            user: UserSlot::new(),
+        }
+    }
+
+    /// The tuple of packets in direction `dir`.
+    #[must_use]
+    pub fn tuple(&self, dir: Direction) -> Tuple {
+        // Relaxed: holders of a reference see what publication released; others compare again after taking one.
+        Tuple(std::array::from_fn(|i| {
+            self.tuples[dir.index()][i].load(Ordering::Relaxed)
+        }))
+    }
+
+    pub(crate) fn set_tuple(&self, dir: Direction, t: &Tuple) {
+        for (a, w) in self.tuples[dir.index()].iter().zip(t.0) {
+            a.store(w, Ordering::Relaxed);
+        }
+    }
+
+    /// The zone.
+    #[must_use]
+    pub fn zone(&self) -> Zone {
+        Zone::unpack(self.zone.load(Ordering::Relaxed))
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn net_id(&self) -> NetId {
+        NetId(self.net.load(Ordering::Relaxed))
+    }
+
+    /// The key under which the entry's `dir` link is found.
+    #[must_use]
+    pub fn key(&self, dir: Direction) -> Key {
+        Key {
+            tuple: self.tuple(dir),
+            zone: self.zone().id_for(dir),
+            net: self.net_id(),
+        }
+    }
+
+    /// Is `key` the key of the `dir` link, right now? A reader without a reference may be told about a mixture of two incarnations.
+    #[must_use]
+    pub fn matches(&self, dir: Direction, key: &Key) -> bool {
+        self.tuple(dir) == key.tuple
+            && self.zone().id_for(dir) == key.zone
+            && self.net_id() == key.net
+    }
+
+    /// Status bits, see [`crate::status`].
+    #[must_use]
+    pub fn status(&self) -> u32 {
+        // Acquire: CONFIRMED seen means the absolute deadline is seen too (pairs with `set_status`).
+        self.status.load(Ordering::Acquire)
+    }
+
+    /// Sets status bits, tells whether all of them were clear before.
+    pub(crate) fn set_status(&self, bits: u32) -> bool {
+        // AcqRel: a total order of the setters of one bit decides arbitration (DYING); Release publishes what happened before (CONFIRMED).
+        self.status.fetch_or(bits, Ordering::AcqRel) & bits == 0
+    }
+
+    /// Is the bit set?
+    #[must_use]
+    pub fn has(&self, bit: u32) -> bool {
+        self.status() & bit != 0
+    }
+
+    /// Linked and not yet judged dead.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.has(status::CONFIRMED)
+    }
+
+    /// What a walker may see without a reference.
+    #[must_use]
+    pub fn peek(&self) -> Peek {
+        Peek {
+            status: self.status(),
+            timeout: self.timeout.load(Ordering::Relaxed),
+            net: self.net.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Jiffies {
+        Jiffies(self.timeout.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_deadline(&self, j: Jiffies) {
+        // Stored only when different: most packets of a busy flow come within one tick, and the line stays clean.
+        if self.timeout.load(Ordering::Relaxed) != j.0 {
+            self.timeout.store(j.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the deadline passed?
+    #[must_use]
+    pub fn is_expired(&self, now: Nanos) -> bool {
+        self.deadline().until(Jiffies::at(now)) <= 0
+    }
+
+    /// Seconds left at `now`, rounded down.
+    #[must_use]
+    pub fn secs_left(&self, now: Nanos) -> u32 {
+        Jiffies(self.deadline().until(Jiffies::at(now)).max(0) as u32).whole_secs()
+    }
+
+    /// The mark.
+    #[must_use]
+    pub fn mark(&self) -> u32 {
+        self.mark.load(Ordering::Relaxed)
+    }
+
+    /// Sets the mark (rules, and `conntrack -U`).
+    pub fn set_mark(&self, mark: u32) {
+        self.mark.store(mark, Ordering::Relaxed);
+    }
+
+    /// The 128 label bits as four words, lowest first.
+    #[must_use]
+    pub fn labels(&self) -> [u32; 4] {
+        std::array::from_fn(|i| self.labels[i].load(Ordering::Relaxed))
+    }
+
+    /// Changes label bits: each word becomes `(old & !mask) ^ data`.
+    pub fn set_labels(&self, data: [u32; 4], mask: [u32; 4]) {
+        for i in 0..4 {
+            let _ = self.labels[i].fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
+                Some((old & !mask[i]) ^ data[i])
+            });
+        }
+    }
+
+    /// The almost unique number of this connection (`nf_ct_get_id`): a keyed hash of where it is and what it is, so that it tells nothing.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        static SEED: OnceLock<RandomState> = OnceLock::new();
+        let place = std::ptr::from_ref(self) as usize;
+        SEED.get_or_init(RandomState::new)
+            .hash_one((place, self.tuple(Direction::Original))) as u32
+    }
+
+    /// The hash under which the `dir` link is in the table.
+    #[must_use]
+    pub fn hash(&self, dir: Direction) -> u64 {
+        self.hashes[dir.index()].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_hash(&self, dir: Direction, hash: u64) {
+        self.hashes[dir.index()].store(hash, Ordering::Relaxed);
+    }
+
+    /// Key and hash of the `dir` link.
+    #[must_use]
+    pub fn link(&self, dir: Direction) -> Link {
+        Link {
+            hash: self.hash(dir),
+            key: self.key(dir),
+        }
+    }
+
+    /// Packets and bytes in direction `dir`, when accounting was on as the entry was made.
+    #[must_use]
+    pub fn counters(&self, dir: Direction) -> Option<(u64, u64)> {
+        let c = &self.counters[dir.index()];
+        self.has_ext(EXT_ACCT)
+            .then(|| (c[0].load(Ordering::Relaxed), c[1].load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn has_ext(&self, ext: u32) -> bool {
+        self.ext.load(Ordering::Relaxed) & ext != 0
+    }
+
+    /// Counts a packet (`nf_ct_acct_add`).
+    pub(crate) fn account(&self, dir: Direction, packets: u64, bytes: u64) {
+        if self.has_ext(EXT_ACCT) {
+            let c = &self.counters[dir.index()];
+            c[0].fetch_add(packets, Ordering::Relaxed);
+            c[1].fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Start and stop time, when timestamps were on as the entry was made; 0 = not yet.
+    #[must_use]
+    pub fn timestamps(&self) -> Option<(Nanos, Nanos)> {
+        self.has_ext(EXT_TSTAMP).then(|| {
+            (
+                self.start.load(Ordering::Relaxed),
+                self.stop.load(Ordering::Relaxed),
+            )
+        })
+    }
+
+    pub(crate) fn stamp_start(&self, now: Nanos) {
+        if self.has_ext(EXT_TSTAMP) {
+            self.start.store(now, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn stamp_stop(&self, now: Nanos) {
+        if self.has_ext(EXT_TSTAMP) {
+            self.stop.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The application's slot.
+    #[must_use]
+    pub fn user(&self) -> &UserSlot<U> {
+        &self.user
+    }
+
+    /// Name of the attached helper.
+    #[must_use]
+    pub fn helper(&self) -> Option<Arc<str>> {
+        self.inner.lock().helper.clone()
+    }
+
+    /// Attaches a timeout policy, and gives the connection that policy's first timeout. Only new connections take one: false once it is
+    /// in the table.
+    pub fn set_timeout_policy(&self, policy: Arc<TimeoutPolicy>) -> bool {
+        if self.is_confirmed() {
+            return false;
+        }
+        let mut inner = self.inner.lock();
+        let first = crate::proto::first_timeout(self.tuple(Direction::Original).protonum());
+        let secs = policy
+            .get(first)
+            .or_else(|| inner.net.as_ref().map(|n| n.sysctl.get(first)));
+        self.set_deadline(Jiffies::secs(secs.unwrap_or(first.default_value())));
+        inner.policy = Some(policy);
+        true
+    }
+
+    /// Attaches a helper by name. Only new connections without one take one.
+    pub fn set_helper(&self, name: &str) -> bool {
+        if self.is_confirmed() || !self.set_status(status::HELPER) {
+            return false;
+        }
+        self.inner.lock().helper = Some(name.into());
+        true
+    }
+
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// Fills a blank entry (`init_conntrack`). The order is the kernel's: everything, then a fence, then the store makes the count 1.
+    pub(crate) fn init(&self, b: Birth<'_>) {
+        // First of all the old incarnation's CONFIRMED goes.
+        self.status.store(0, Ordering::Relaxed);
+        self.set_tuple(Direction::Original, b.original);
+        self.set_tuple(Direction::Reply, b.reply);
+        self.timeout.store(0, Ordering::Relaxed);
+        self.zone.store(b.zone.pack(), Ordering::Relaxed);
+        self.net.store(b.net.id.0, Ordering::Relaxed);
+        self.ext.store(b.ext, Ordering::Relaxed);
+        self.mark.store(0, Ordering::Relaxed);
+        self.set_hash(Direction::Original, b.hash);
+        for c in self.counters.iter().flatten() {
+            c.store(0, Ordering::Relaxed);
+        }
+        self.start.store(0, Ordering::Relaxed);
+        self.stop.store(0, Ordering::Relaxed);
+        for l in &self.labels {
+            l.store(0, Ordering::Relaxed);
+        }
+        *self.inner.lock() = Inner {
+            net: Some(Arc::clone(b.net)),
+            policy: b.policy,
+            helper: b.helper,
+            ..Inner::default()
+        };
+        // Release: whoever takes a reference with Acquire after the count became 1 sees all of this.
+        fence(Ordering::Release);
+    }
+
+    /// Lets go of everything the connection owns, so that its memory can wait for the next one.
+    ///
+    /// # Safety
+    /// The reference count is 0: nobody borrows anything of this entry.
+    pub(crate) unsafe fn recycle(&self) {
+        let inner = std::mem::take(&mut *self.inner.lock());
+        if let Some(net) = &inner.net {
+            net.entry_freed();
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { self.user.clear() }
+    }
+}
+
+impl<U> Drop for Conn<U> {
+    fn drop(&mut self) {
+        // SAFETY: `&mut self` excludes every borrow.
+        unsafe { self.recycle() }
+    }
+}
+
+impl<U> fmt::Debug for Conn<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn")
+            .field("original", &self.tuple(Direction::Original))
+            .field("reply", &self.tuple(Direction::Reply))
+            .field("zone", &self.zone())
+            .field("status", &format_args!("{:#x}", self.status()))
+            .finish_non_exhaustive()
+    }
+}

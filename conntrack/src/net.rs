@@ -1,0 +1,40 @@
+//! One network namespace: its number, knobs, counters and count of entries.
+
+use crate::stats::Stats;
+use crate::sysctl::Sysctls;
+use crate::zone::NetId;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// State of one namespace, shared by its tracker and its entries.
+#[derive(Debug, Default)]
+pub struct Net {
+    pub(crate) id: NetId,
+    pub(crate) sysctl: Sysctls,
+    pub(crate) stats: Stats,
+    count: AtomicUsize,
+}
+
+impl Net {
+    pub(crate) fn new(id: NetId) -> Self {
+        Self {
+            id,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a new entry, before it is allocated. Returns the count with it.
+    pub(crate) fn entry_made(&self) -> usize {
+        self.count.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The reverse, when an entry's memory is given back or was not to be had.
+    pub(crate) fn entry_freed(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Entries that exist, those not yet linked and those still referenced included (`nf_conntrack_count`).
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}

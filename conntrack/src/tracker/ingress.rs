@@ -1,0 +1,253 @@
+//! Where a packet meets its connection (`nf_conntrack_in`).
+
+use super::Tracker;
+use crate::clock::{Jiffies, Nanos};
+use crate::conn::{Birth, EXT_ACCT, EXT_TSTAMP};
+use crate::packet::{Hook, Packet, SkbNfct, Verdict};
+use crate::parse;
+use crate::policy::Template;
+use crate::proto::icmp::{self, Before};
+use crate::proto::{self, Ctx, Outcome};
+use crate::reason::What;
+use crate::stats::Stat;
+use crate::status::{CtInfo, EXPECTED, HELPER, SEEN_REPLY};
+use crate::store::Store;
+use crate::sysctl::Sysctl;
+use crate::tuple::{Direction, Family, Tuple, ipproto};
+use crate::zone::{Key, Link, Zone};
+use std::sync::atomic::Ordering;
+
+/// The table is full and nothing could be evicted.
+struct TableFull;
+
+/// What a packet was found to be: its handle, and the verdict.
+type Found<'t, S> = (Verdict, SkbNfct<'t, S>);
+
+impl<S: Store> Tracker<S> {
+    /// Finds out what connection a packet belongs to, or begins one (`nf_conntrack_in`), at PRE_ROUTING or LOCAL_OUT. Afterwards
+    /// [`Packet::state`], [`Packet::conn`], [`Packet::direction`] and [`Packet::reason`] tell the result.
+    ///
+    /// `Accept`, even for invalid packets; `Drop` when the table is full, or when a closed TCP connection could not be reopened because
+    /// somebody else is just deleting it.
+    pub fn track<'t>(&'t self, pkt: &mut Packet<'_, 't, S>, hook: Hook) -> Verdict {
+        if pkt.nfct().info().is_some() {
+            // The second pass of a looped packet, or not to be tracked.
+            return Verdict::Accept;
+        }
+        let template = pkt.template.take();
+        if hook == Hook::LocalOut && is_fragment(pkt.data(), pkt.family()) {
+            return Verdict::Accept;
+        }
+        let Some((protonum, l4)) = parse::l4proto(pkt.data(), 0, pkt.family()) else {
+            self.net.stats.inc(Stat::Invalid);
+            return Verdict::Accept;
+        };
+        let mut cx = Ctx {
+            net: &self.net,
+            data: pkt.data(),
+            family: pkt.family(),
+            protonum,
+            l4,
+            now: Jiffies::at(pkt.now()),
+            hook,
+            checksum_ok: pkt.checksum_ok,
+            reason: None,
+        };
+        let zone = zone_of(template.as_deref(), pkt.mark);
+        let (verdict, nfct) = self.follow(&mut cx, template.as_deref(), zone, pkt.now());
+        let reason = cx.reason;
+        pkt.set_nfct(nfct);
+        pkt.set_reason(reason);
+        verdict
+    }
+
+    fn follow<'t>(
+        &'t self,
+        cx: &mut Ctx<'_>,
+        tmpl: Option<&Template>,
+        zone: Zone,
+        now: Nanos,
+    ) -> Found<'t, S> {
+        if matches!(cx.protonum, ipproto::ICMP | ipproto::ICMPV6) {
+            let related = match icmp::before(cx) {
+                Before::Query => None,
+                Before::Untracked => return (Verdict::Accept, SkbNfct::UNTRACKED),
+                Before::Error(inner) => Some(self.related(cx, inner, zone, now)),
+                Before::Invalid => Some(None),
+            };
+            if let Some(related) = related {
+                if related.is_none() {
+                    self.net.stats.inc(Stat::Error);
+                }
+                return (Verdict::Accept, related.unwrap_or(SkbNfct::NONE));
+            }
+        }
+        loop {
+            let (entry, info) = match self.resolve(cx, tmpl, zone, now) {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    self.net.stats.inc(Stat::Invalid);
+                    return (Verdict::Accept, SkbNfct::NONE);
+                }
+                Err(TableFull) => {
+                    self.net.stats.inc(Stat::Drop);
+                    return (Verdict::Drop, SkbNfct::NONE);
+                }
+            };
+            match proto::packet(cx, &entry, info) {
+                Outcome::Accept => {}
+                Outcome::Invalid => {
+                    self.net.stats.inc(Stat::Invalid);
+                    return (Verdict::Accept, SkbNfct::NONE);
+                }
+                Outcome::Reopen => {
+                    if self.delete(&entry, now) {
+                        continue;
+                    }
+                    self.net.stats.inc(Stat::Invalid);
+                    self.net.stats.inc(Stat::Drop);
+                    return (Verdict::Drop, SkbNfct::NONE);
+                }
+                Outcome::KillAcct => {
+                    cx.account(&entry, info);
+                    self.delete(&entry, now);
+                }
+            }
+            // Only now: the protocol saw the first answer with the bit still clear.
+            if info == CtInfo::EstablishedReply && !entry.has(SEEN_REPLY) {
+                entry.set_status(SEEN_REPLY);
+            }
+            return (Verdict::Accept, SkbNfct::new(&self.core.store, entry, info));
+        }
+    }
+
+    /// The entry of the packet's tuple, found or made, and what the packet is to it (`resolve_normal_ct`). `None`: no tuple can be formed.
+    fn resolve<'t>(
+        &'t self,
+        cx: &Ctx<'_>,
+        tmpl: Option<&Template>,
+        zone: Zone,
+        now: Nanos,
+    ) -> Result<Option<(S::Ref<'t>, CtInfo)>, TableFull> {
+        let Some(tuple) = parse::tuple(cx.data, 0, cx.l4, cx.family, cx.protonum) else {
+            return Ok(None);
+        };
+        let link = self.link(tuple, zone.id_for(Direction::Original));
+        if let Some((entry, dir)) = self.find_either(&link, zone, now) {
+            let st = entry.status();
+            let info = if dir == Direction::Reply {
+                CtInfo::EstablishedReply
+            } else if st & SEEN_REPLY != 0 {
+                CtInfo::Established
+            } else if st & EXPECTED != 0 {
+                CtInfo::Related
+            } else {
+                CtInfo::New
+            };
+            return Ok(Some((entry, info)));
+        }
+        Ok(self
+            .create(&link, tmpl, zone, now)?
+            .map(|entry| (entry, CtInfo::New)))
+    }
+
+    /// A new entry, not yet in the table (`init_conntrack`). `None`: its tuple has no inverse.
+    fn create<'t>(
+        &'t self,
+        link: &Link,
+        tmpl: Option<&Template>,
+        zone: Zone,
+        now: Nanos,
+    ) -> Result<Option<S::Ref<'t>>, TableFull> {
+        let Some(reply) = link.key.tuple.invert() else {
+            return Ok(None);
+        };
+        let count = self.net.entry_made();
+        let max = self.core.max.load(Ordering::Relaxed);
+        let full = max != 0 && count > max && !self.early_drop(link.hash, now);
+        let Some(entry) = (if full { None } else { self.core.store.alloc() }) else {
+            self.net.entry_freed();
+            self.core.ask_gc_to_make_room();
+            return Err(TableFull);
+        };
+        let mut ext = 0;
+        for (knob, bit) in [(Sysctl::Acct, EXT_ACCT), (Sysctl::Timestamp, EXT_TSTAMP)] {
+            if self.knob(knob) != 0 {
+                ext |= bit;
+            }
+        }
+        let helper = tmpl.and_then(|t| t.helper.clone());
+        let has_helper = helper.is_some();
+        entry.init(Birth {
+            original: &link.key.tuple,
+            reply: &reply,
+            zone: Zone {
+                from_mark: false,
+                ..zone
+            },
+            net: &self.net,
+            ext,
+            hash: link.hash,
+            policy: tmpl.and_then(|t| t.timeouts.clone()),
+            helper,
+        });
+        if has_helper {
+            entry.set_status(HELPER);
+        }
+        Ok(Some(self.core.store.publish(entry)))
+    }
+
+    /// The connection that an ICMP error is about (`nf_conntrack_inet_error`).
+    fn related<'t>(
+        &'t self,
+        cx: &mut Ctx<'_>,
+        inner: usize,
+        zone: Zone,
+        now: Nanos,
+    ) -> Option<SkbNfct<'t, S>> {
+        let tuple = icmp::quoted(cx, inner)?;
+        let (entry, dir) = self.find(&tuple, zone, now)?;
+        let outer = parse::outer_addrs(cx.data, cx.family)?;
+        let matched = entry.tuple(dir);
+        if !outer.same_dst(&matched) {
+            cx.log(What::OuterDaddr(outer.dst(), matched.dst()));
+            return None;
+        }
+        let info = if dir == Direction::Original {
+            CtInfo::Related
+        } else {
+            CtInfo::RelatedReply
+        };
+        Some(SkbNfct::new(&self.core.store, entry, info))
+    }
+
+    /// Key and hash of a tuple in this namespace.
+    pub(super) fn link(&self, tuple: Tuple, zone: u16) -> Link {
+        let key = Key {
+            tuple,
+            zone,
+            net: self.net.id,
+        };
+        Link {
+            hash: self.core.hasher.hash(&key),
+            key,
+        }
+    }
+}
+
+fn zone_of(tmpl: Option<&Template>, mark: u32) -> Zone {
+    let zone = tmpl.map_or(Zone::DEFAULT, |t| t.zone);
+    if zone.from_mark {
+        Zone {
+            id: mark as u16,
+            ..zone
+        }
+    } else {
+        zone
+    }
+}
+
+/// Is this a piece of an IPv4 datagram?
+fn is_fragment(data: &[u8], family: Family) -> bool {
+    family == Family::Ipv4 && parse::be16(data, 6).is_some_and(|f| f & 0x3fff != 0)
+}

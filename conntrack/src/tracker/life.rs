@@ -1,0 +1,147 @@
+//! Looking up and deleting entries.
+
+use super::{ChangeError, Tracker};
+use crate::clock::{Jiffies, Nanos};
+use crate::conn::Conn;
+use crate::policy::TimeoutPolicy;
+use crate::stats::Stat;
+use crate::status::{CONFIRMED, DYING, FIXED_TIMEOUT, NAT_CLASH};
+use crate::store::Store;
+use crate::sysctl::Sysctl;
+use crate::tuple::{Direction, Tuple, ipproto};
+use crate::zone::{Link, Zone};
+use std::sync::Arc;
+
+impl<S: Store> Tracker<S> {
+    /// Looks a connection up by one of its tuples (`nf_conntrack_find_get`): under the zone's id for the original direction, then for the reply.
+    #[must_use]
+    pub fn find(&self, tuple: &Tuple, zone: Zone, now: Nanos) -> Option<(S::Ref<'_>, Direction)> {
+        self.find_either(
+            &self.link(*tuple, zone.id_for(Direction::Original)),
+            zone,
+            now,
+        )
+    }
+
+    /// As [`Tracker::find`], `link` being that of the original direction's zone.
+    pub(super) fn find_either(
+        &self,
+        link: &Link,
+        zone: Zone,
+        now: Nanos,
+    ) -> Option<(S::Ref<'_>, Direction)> {
+        let reply_zone = zone.id_for(Direction::Reply);
+        self.find_link(link, now).or_else(|| {
+            if reply_zone == link.key.zone {
+                return None;
+            }
+            self.find_link(&self.link(link.key.tuple, reply_zone), now)
+        })
+    }
+
+    /// One look into the table. An expired entry is deleted by whoever meets it.
+    fn find_link(&self, link: &Link, now: Nanos) -> Option<(S::Ref<'_>, Direction)> {
+        let (entry, dir) = self.core.store.find(link.hash, &link.key)?;
+        if entry.is_expired(now) {
+            self.delete_expired(&entry, now);
+            return None;
+        }
+        Some((entry, dir))
+    }
+
+    /// Would the answers to `tuple` be taken for those of another connection than `ignored` (`nf_nat_used_tuple`)? One that began with the same
+    /// packet does not count: confirmation settles that.
+    pub(crate) fn answers_taken(&self, tuple: &Tuple, ignored: &Conn<S::User>, now: Nanos) -> bool {
+        let Some(reply) = tuple.invert() else {
+            return false;
+        };
+        let link = self.link(reply, ignored.zone().id_for(Direction::Reply));
+        let Some((other, _)) = self.find_link(&link, now) else {
+            return false;
+        };
+        if std::ptr::eq::<Conn<S::User>>(&*other, ignored)
+            || other.key(Direction::Original) == ignored.key(Direction::Original)
+        {
+            return false;
+        }
+        self.net.stats.inc(Stat::Found);
+        true
+    }
+
+    /// `nf_ct_gc_expired`: CONFIRMED is asked first, because the deadline is a span until then.
+    pub(super) fn delete_expired(&self, entry: &S::Ref<'_>, now: Nanos) -> bool {
+        entry.status() & (CONFIRMED | DYING) == CONFIRMED
+            && entry.is_expired(now)
+            && self.delete(entry, now)
+    }
+
+    /// Deletes a connection (`nf_ct_delete`): false when somebody else did, or it is not in the table. Packets that hold it keep it alive.
+    pub fn delete(&self, entry: &S::Ref<'_>, now: Nanos) -> bool {
+        // Setting DYING decides who of all that want to delete it does.
+        if !entry.is_confirmed() || !entry.set_status(DYING) {
+            return false;
+        }
+        let overdue = entry
+            .deadline()
+            .until(Jiffies::at(now))
+            .min(0)
+            .unsigned_abs();
+        entry.stamp_stop(now.saturating_sub(Jiffies(overdue).as_nanos()));
+        let original = (!entry.has(NAT_CLASH)).then(|| entry.link(Direction::Original));
+        self.core
+            .store
+            .remove(entry, original.as_ref(), &entry.link(Direction::Reply));
+        true
+    }
+
+    /// Changes a connection's timeout (`conntrack -U --timeout`, in seconds).
+    ///
+    /// # Errors
+    /// [`ChangeError::Fixed`] and [`ChangeError::Dying`].
+    pub fn set_timeout(
+        &self,
+        conn: &Conn<S::User>,
+        secs: u32,
+        now: Nanos,
+    ) -> Result<(), ChangeError> {
+        let st = conn.status();
+        if st & FIXED_TIMEOUT != 0 {
+            return Err(ChangeError::Fixed);
+        }
+        if st & DYING != 0 {
+            return Err(ChangeError::Dying);
+        }
+        let span = Jiffies::secs(secs);
+        conn.set_deadline(if st & CONFIRMED != 0 {
+            Jiffies::at(now).plus(span)
+        } else {
+            span
+        });
+        Ok(())
+    }
+
+    /// Gives a new connection timeouts of its own (`ct timeout set`), and the time left that a new connection has under them. A confirmed
+    /// one keeps what it has; false then.
+    pub fn set_timeout_policy(
+        &self,
+        conn: &Conn<S::User>,
+        policy: &Arc<TimeoutPolicy>,
+        now: Nanos,
+    ) -> bool {
+        if conn.is_confirmed() {
+            return false;
+        }
+        conn.inner().policy = Some(Arc::clone(policy));
+        let first = match conn.tuple(Direction::Original).protonum() {
+            ipproto::ICMP => Sysctl::IcmpTimeout,
+            ipproto::ICMPV6 => Sysctl::Icmpv6Timeout,
+            ipproto::TCP => Sysctl::TcpTimeoutSynSent,
+            ipproto::UDP | ipproto::UDPLITE => Sysctl::UdpTimeout,
+            ipproto::GRE => Sysctl::GreTimeout,
+            ipproto::SCTP => Sysctl::SctpTimeoutClosed,
+            _ => Sysctl::GenericTimeout,
+        };
+        let secs = policy.get(first).unwrap_or_else(|| self.knob(first));
+        self.set_timeout(conn, secs, now).is_ok()
+    }
+}

@@ -1,0 +1,13 @@
+//! The tracker as its users see it: packets in, states and table out.
+
+mod clash;
+mod hooks;
+mod icmp;
+mod parse;
+mod proc;
+mod support;
+mod table;
+mod tcp;
+mod tcp_stories;
+mod threads;
+mod udp;
