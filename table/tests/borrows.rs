@@ -73,7 +73,9 @@ fn scoped_threads_share_borrowed_values() {
             for _ in 0..4 {
                 s.spawn(|| {
                     for i in 0..1000 {
-                        map.pin().get_or_insert_with(i % 10, || &counters[i % 10]).fetch_add(1, Relaxed);
+                        map.pin()
+                            .get_or_insert_with(i % 10, || &counters[i % 10])
+                            .fetch_add(1, Relaxed);
                     }
                 });
             }

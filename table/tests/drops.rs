@@ -53,7 +53,11 @@ fn churn(map: &Map, ledger: &Arc<Ledger>, seed: u64, rounds: usize, keys: u64) {
                 0..3 => pinned.insert(key(k), ledger.token()),
                 3 => match pinned.try_insert(key(k), ledger.token()) {
                     Ok(v) => Some(v),
-                    Err(TryInsertError::Occupied { current, key, value }) => {
+                    Err(TryInsertError::Occupied {
+                        current,
+                        key,
+                        value,
+                    }) => {
                         key.1.check();
                         value.check();
                         Some(current)
@@ -107,9 +111,16 @@ fn one_thread() {
             let ledger = Ledger::new();
             let map = Map::with_hasher(hasher);
             churn(&map, &ledger, seed, 300, 80);
-            assert!(ledger.dropped() > 1000, "garbage is dropped before the map is");
+            assert!(
+                ledger.dropped() > 1000,
+                "garbage is dropped before the map is"
+            );
             // What is linked lives, and it is all that must.
-            assert!(map.pin().iter().all(|(k, v)| !ledger.is_dropped(k.1.number) && !ledger.is_dropped(v.number)));
+            assert!(
+                map.pin()
+                    .iter()
+                    .all(|(k, v)| !ledger.is_dropped(k.1.number) && !ledger.is_dropped(v.number))
+            );
             drop(map);
             ledger.assert_all_dropped_once();
         }
@@ -159,7 +170,10 @@ fn a_stalled_reader() {
                 }
                 let all: Vec<(&Key, &Token)> = map.iter_with(guard).collect();
                 assert_eq!(all.len(), 500);
-                let numbers: Vec<usize> = all.iter().flat_map(|(k, v)| [k.1.number, v.number]).collect();
+                let numbers: Vec<usize> = all
+                    .iter()
+                    .flat_map(|(k, v)| [k.1.number, v.number])
+                    .collect();
                 pinned.wait();
                 for _ in 0..20 {
                     all.iter().for_each(|(k, v)| {
@@ -212,7 +226,8 @@ fn a_dropped_map_takes_its_garbage_along() {
     let _owned = rcu::OwnedGuard::new();
     let map = Map::with_hasher(Bad::Fx);
     for i in 0..1000 {
-        map.pin().insert(Key(i % 100, ledger.token()), ledger.token());
+        map.pin()
+            .insert(Key(i % 100, ledger.token()), ledger.token());
     }
     assert_eq!(map.garbage(), 900);
     assert_eq!(ledger.dropped(), 0);
@@ -282,13 +297,21 @@ fn failed_insertions() {
     let map = Map::with_limit(0, 3, Bad::Fx).unwrap();
     let pinned = map.pin();
     for k in 0..3 {
-        assert!(pinned.try_insert(Key(k, ledger.token()), ledger.token()).is_ok());
+        assert!(
+            pinned
+                .try_insert(Key(k, ledger.token()), ledger.token())
+                .is_ok()
+        );
     }
     for k in 0..6 {
         let (key, value) = (Key(k, ledger.token()), ledger.token());
         let numbers = (key.1.number, value.number);
         let (key, value) = match pinned.try_insert(key, value) {
-            Err(TryInsertError::Occupied { key, value, current }) if k < 3 => {
+            Err(TryInsertError::Occupied {
+                key,
+                value,
+                current,
+            }) if k < 3 => {
                 current.check();
                 (key, value)
             }
@@ -302,16 +325,32 @@ fn failed_insertions() {
     // `insert` and `get_or_insert_with` have no way to give them back but to panic, and drop them then.
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    assert!(catch_unwind(AssertUnwindSafe(|| pinned.insert(Key(9, ledger.token()), ledger.token()))).is_err());
     assert!(
-        catch_unwind(AssertUnwindSafe(|| pinned.get_or_insert_with(Key(9, ledger.token()), || ledger.token()))).is_err()
+        catch_unwind(AssertUnwindSafe(
+            || pinned.insert(Key(9, ledger.token()), ledger.token())
+        ))
+        .is_err()
+    );
+    assert!(
+        catch_unwind(AssertUnwindSafe(
+            || pinned.get_or_insert_with(Key(9, ledger.token()), || ledger.token())
+        ))
+        .is_err()
     );
     std::panic::set_hook(quiet);
     assert_eq!(ledger.made() - ledger.dropped(), 6);
     // A replacement needs no room, and a removal makes some at once.
-    assert!(pinned.insert(Key(1, ledger.token()), ledger.token()).is_some());
+    assert!(
+        pinned
+            .insert(Key(1, ledger.token()), ledger.token())
+            .is_some()
+    );
     assert!(pinned.remove(&Key(1, ledger.token())).is_some());
-    assert!(pinned.try_insert(Key(9, ledger.token()), ledger.token()).is_ok());
+    assert!(
+        pinned
+            .try_insert(Key(9, ledger.token()), ledger.token())
+            .is_ok()
+    );
     drop(pinned);
     drop(map);
     ledger.assert_all_dropped_once();
@@ -328,7 +367,8 @@ fn clearing_together() {
             let (map, ledger, stop) = (&map, &ledger, &stop);
             s.spawn(move || {
                 for i in 0..8000 {
-                    map.pin().insert(Key(t << 32 | i % 700, ledger.token()), ledger.token());
+                    map.pin()
+                        .insert(Key(t << 32 | i % 700, ledger.token()), ledger.token());
                 }
                 stop.store(true, Relaxed);
             });

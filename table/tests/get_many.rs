@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::thread;
 use support::{Bad, Xorshift};
 
-fn many<'a>(pinned: &'a nulls::HashMapRef<'_, u64, u64, Bad>, keys: &[u64]) -> Vec<Option<&'a u64>> {
+fn many<'a>(
+    pinned: &'a nulls::HashMapRef<'_, u64, u64, Bad>,
+    keys: &[u64],
+) -> Vec<Option<&'a u64>> {
     let refs: Vec<&u64> = keys.iter().collect();
     let mut all = Vec::new();
     pinned.get_many(&refs, |i, v| {
@@ -65,7 +68,8 @@ fn under_concurrent_resizes() {
             s.spawn(move || {
                 let mut rng = Xorshift(t + 1);
                 while !stop.load(Relaxed) || looked.load(Relaxed) < 100_000 {
-                    let keys: Vec<u64> = (0..rng.below(300)).map(|_| rng.below(3 * STABLE)).collect();
+                    let keys: Vec<u64> =
+                        (0..rng.below(300)).map(|_| rng.below(3 * STABLE)).collect();
                     let pinned = map.pin();
                     for (k, v) in keys.iter().zip(many(&pinned, &keys)) {
                         match k % 3 {
@@ -119,7 +123,11 @@ fn under_growth() {
             let there = inserted.load(Acquire) as u64;
             let keys: Vec<u64> = (0..64.min(there)).map(|_| rng.below(there)).collect();
             let pinned = map.pin();
-            assert!(keys.iter().zip(many(&pinned, &keys)).all(|(k, v)| v == Some(&(k + 1))));
+            assert!(
+                keys.iter()
+                    .zip(many(&pinned, &keys))
+                    .all(|(k, v)| v == Some(&(k + 1)))
+            );
             batches += 1;
         }
     });

@@ -49,10 +49,13 @@ fn exact(hasher: Bad, keys: u64, steps: u64) {
                                 0..3 => assert_eq!(pinned.insert(k, v).copied(), mine.insert(k, v)),
                                 3 => {
                                     let new = pinned.update(&k, |old| old + 1000).copied();
-                                    assert_eq!(new, mine.get_mut(&k).map(|old| {
-                                        *old += 1000;
-                                        *old
-                                    }));
+                                    assert_eq!(
+                                        new,
+                                        mine.get_mut(&k).map(|old| {
+                                            *old += 1000;
+                                            *old
+                                        })
+                                    );
                                 }
                                 4 => assert_eq!(
                                     pinned.get_or_insert_with(k, || v),
@@ -177,13 +180,24 @@ fn lies(hasher: Bad, lie: Lie, steps: u64) {
                     let mut rng = Xorshift(t + 1);
                     for i in 0..steps {
                         let k = rng.below(300);
-                        let make = || (Liar { key: k, lie, token: ledger.token() }, ledger.token());
+                        let make = || {
+                            (
+                                Liar {
+                                    key: k,
+                                    lie,
+                                    token: ledger.token(),
+                                },
+                                ledger.token(),
+                            )
+                        };
                         let pinned = map.pin();
                         match rng.below(16) {
                             0..7 => {
                                 let (key, value) = make();
                                 match pinned.try_insert(key, value) {
-                                    Ok(v) | Err(TryInsertError::Occupied { current: v, .. }) => v.check(),
+                                    Ok(v) | Err(TryInsertError::Occupied { current: v, .. }) => {
+                                        v.check()
+                                    }
                                     Err(TryInsertError::Full { value, .. }) => value.check(),
                                     Err(e) => panic!("{e}"),
                                 }
@@ -201,7 +215,9 @@ fn lies(hasher: Bad, lie: Lie, steps: u64) {
                             }
                             11 => {
                                 let (a, b) = (Id(k), Id(k + 1));
-                                pinned.get_many(&[&a, &b, &a], |_, v| v.into_iter().for_each(Token::check));
+                                pinned.get_many(&[&a, &b, &a], |_, v| {
+                                    v.into_iter().for_each(Token::check)
+                                });
                             }
                             12 if i % 16 == 0 => map.resize(1 + rng.below(200) as usize).unwrap(),
                             13 if i % 16 == 0 => drop(map.maintain().unwrap()),

@@ -24,7 +24,14 @@ enum Site {
     Closure,
 }
 
-const SITES: [Site; 6] = [Site::Hash, Site::Eq, Site::CloneKey, Site::DropKey, Site::DropValue, Site::Closure];
+const SITES: [Site; 6] = [
+    Site::Hash,
+    Site::Eq,
+    Site::CloneKey,
+    Site::DropKey,
+    Site::DropValue,
+    Site::Closure,
+];
 
 thread_local! {
     /// The site at which this thread panics, and after how many passes.
@@ -35,7 +42,9 @@ const BANG: &str = "a panic on purpose";
 
 /// A place where a bomb may be.
 fn pass(site: Site) {
-    let Ok(Some((armed, n))) = BOMB.try_with(Cell::get) else { return };
+    let Ok(Some((armed, n))) = BOMB.try_with(Cell::get) else {
+        return;
+    };
     if armed == site {
         BOMB.set((n > 0).then(|| (site, n - 1)));
         if n == 0 {
@@ -50,7 +59,11 @@ fn with_bomb(site: Site, n: u32, f: impl FnOnce()) -> bool {
     let result = catch_unwind(AssertUnwindSafe(f));
     let left = BOMB.take();
     if let Err(e) = &result {
-        assert_eq!(e.downcast_ref::<String>().map(String::as_str), Some(BANG), "another panic than ours");
+        assert_eq!(
+            e.downcast_ref::<String>().map(String::as_str),
+            Some(BANG),
+            "another panic than ours"
+        );
     }
     assert_eq!(result.is_err(), left.is_none());
     result.is_err()
@@ -174,10 +187,18 @@ enum State {
     Littered,
 }
 
-const STATES: [State; 4] = [State::Settled, State::Resizing, State::Queued, State::Littered];
+const STATES: [State; 4] = [
+    State::Settled,
+    State::Resizing,
+    State::Queued,
+    State::Littered,
+];
 
 fn case(state: State, hasher: Bad) -> Case {
-    let case = Case { map: HashMap::with_hasher(hasher), ledger: Ledger::new() };
+    let case = Case {
+        map: HashMap::with_hasher(hasher),
+        ledger: Ledger::new(),
+    };
     LEDGER.set(Some(case.ledger.clone()));
     for k in 0..HELD {
         case.put(k, k * 10);
@@ -211,7 +232,11 @@ fn keys_and_values(map: &Map) -> Std<u64, u64> {
         assert!(all.insert(k.0, v.0).is_none(), "key {} twice", k.0);
     }
     for (k, v) in &all {
-        assert_eq!(map.pin().get(&Id(*k)).map(|v| v.0), Some(*v), "iterated but not found: {k}");
+        assert_eq!(
+            map.pin().get(&Id(*k)).map(|v| v.0),
+            Some(*v),
+            "iterated but not found: {k}"
+        );
     }
     assert_eq!(map.len(), all.len());
     all
@@ -236,11 +261,19 @@ fn examine(case: Case, context: &str, allowed: impl Fn(u64) -> Vec<Option<u64>>)
             assert_eq!(map.pin().get(&Id(k)).map(|v| v.0), Some(k + 1), "{context}");
         }
         for k in (0..300).step_by(2) {
-            assert_eq!(map.pin().remove(&Id(k)).map(|v| v.0), Some(k + 1), "{context}");
+            assert_eq!(
+                map.pin().remove(&Id(k)).map(|v| v.0),
+                Some(k + 1),
+                "{context}"
+            );
         }
         map.maintain().unwrap();
         assert!(!map.is_resizing(), "{context}");
-        assert_eq!(keys_and_values(map).len(), 150 + usize::from(all.contains_key(&NEW)), "{context}");
+        assert_eq!(
+            keys_and_values(map).len(),
+            150 + usize::from(all.contains_key(&NEW)),
+            "{context}"
+        );
     });
     let Case { map, ledger } = case;
     drop(map);
@@ -400,7 +433,10 @@ fn update() {
         },
         or(OLD, Some(OLD * 10 + 1)),
     );
-    expect(&bangs, &[HashSite, EqSite, CloneKey, DropKey, DropValue, Closure]);
+    expect(
+        &bangs,
+        &[HashSite, EqSite, CloneKey, DropKey, DropValue, Closure],
+    );
 }
 
 #[test]
@@ -420,17 +456,25 @@ fn remove() {
 
 #[test]
 fn clear() {
-    let bangs = everywhere("clear", |c| c.map.pin().clear(), |k| {
-        let mut may = unchanged(k);
-        may.push(None);
-        may
-    });
+    let bangs = everywhere(
+        "clear",
+        |c| c.map.pin().clear(),
+        |k| {
+            let mut may = unchanged(k);
+            may.push(None);
+            may
+        },
+    );
     expect(&bangs, &[HashSite, DropKey, DropValue]);
 }
 
 #[test]
 fn iterate() {
-    let bangs = everywhere("iterate", |c| assert_eq!(c.map.pin().iter().count(), HELD as usize), unchanged);
+    let bangs = everywhere(
+        "iterate",
+        |c| assert_eq!(c.map.pin().iter().count(), HELD as usize),
+        unchanged,
+    );
     expect(&bangs, &[HashSite]);
 }
 
@@ -459,7 +503,9 @@ fn an_iterator_survives_a_panic() {
                 let pinned = case.map.pin();
                 let mut iter = pinned.iter();
                 let mut seen = Vec::new();
-                bangs += u32::from(with_bomb(Site::Hash, n, || seen.extend(iter.by_ref().map(|(k, _)| k.0))));
+                bangs += u32::from(with_bomb(Site::Hash, n, || {
+                    seen.extend(iter.by_ref().map(|(k, _)| k.0))
+                }));
                 seen.extend(iter.map(|(k, _)| k.0));
                 seen.sort_unstable();
                 assert!(seen.iter().copied().eq(0..HELD), "{state:?} {n}: {seen:?}");
@@ -494,7 +540,10 @@ fn dropping_the_map() {
 #[test]
 fn among_other_threads() {
     let _alone = alone();
-    let case = Case { map: HashMap::with_hasher(Bad::Fx), ledger: Ledger::new() };
+    let case = Case {
+        map: HashMap::with_hasher(Bad::Fx),
+        ledger: Ledger::new(),
+    };
     let mut bangs = 0;
     in_time("among other threads", || {
         std::thread::scope(|s| {

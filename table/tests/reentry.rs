@@ -30,7 +30,10 @@ fn update_writes_other_keys_of_its_bucket() {
             });
             assert_eq!(new, Some(&11));
             assert_eq!(calls, 1, "{hasher:?}");
-            assert_eq!((pinned.get(&1), pinned.get(&2), pinned.get(&3)), (Some(&11), Some(&1), Some(&1)));
+            assert_eq!(
+                (pinned.get(&1), pinned.get(&2), pinned.get(&3)),
+                (Some(&11), Some(&1), Some(&1))
+            );
             assert_eq!(map.len(), 3);
         }
     });
@@ -91,13 +94,18 @@ fn closures_grow_shrink_and_clear() {
             v + 1
         });
         assert_eq!((new, map.len()), (Some(&2), 100));
-        assert_eq!(pinned.update(&0, |v| {
-            pinned.clear();
-            *v
-        }), None);
+        assert_eq!(
+            pinned.update(&0, |v| {
+                pinned.clear();
+                *v
+            }),
+            None
+        );
         assert!(map.is_empty());
         let got = pinned.get_or_insert_with(7, || {
-            (0..3000).filter(|k| *k != 7).for_each(|k| _ = pinned.insert(k, k));
+            (0..3000)
+                .filter(|k| *k != 7)
+                .for_each(|k| _ = pinned.insert(k, k));
             70
         });
         assert_eq!((*got, map.len()), (70, 3000));
@@ -108,10 +116,13 @@ fn closures_grow_shrink_and_clear() {
         });
         assert_eq!((*got, map.len()), (5, 1));
         // Whoever inserts the key within has it.
-        assert_eq!(pinned.get_or_insert_with(1, || {
-            pinned.insert(1, 10);
-            20
-        }), &10);
+        assert_eq!(
+            pinned.get_or_insert_with(1, || {
+                pinned.insert(1, 10);
+                20
+            }),
+            &10
+        );
         let mut batch = Vec::new();
         pinned.get_many(&[&1, &2, &1], |i, v| {
             batch.push(v.copied());
@@ -127,7 +138,13 @@ fn closures_grow_shrink_and_clear() {
 fn memoised_recursion() {
     fn fib(map: &HashMap<u64, u64, Bad>, n: u64) -> u64 {
         let pinned = map.pin();
-        *pinned.get_or_insert_with(n, || if n < 2 { n } else { fib(map, n - 1) + fib(map, n - 2) })
+        *pinned.get_or_insert_with(n, || {
+            if n < 2 {
+                n
+            } else {
+                fib(map, n - 1) + fib(map, n - 2)
+            }
+        })
     }
     in_time("fib", || {
         let map = HashMap::with_hasher(Bad::Constant);
@@ -182,24 +199,38 @@ static DESTRUCTORS_WROTE: AtomicUsize = AtomicUsize::new(0);
 
 impl Noisy {
     fn new(map: &Weak<HashMap<u64, Noisy, Bad>>, key: u64, ledger: &Arc<Ledger>) -> Self {
-        Self { map: map.clone(), key, token: ledger.token(), ledger: ledger.clone() }
+        Self {
+            map: map.clone(),
+            key,
+            token: ledger.token(),
+            ledger: ledger.clone(),
+        }
     }
 }
 
 impl Drop for Noisy {
     fn drop(&mut self) {
         self.token.check();
-        let Some(map) = self.map.upgrade() else { return };
+        let Some(map) = self.map.upgrade() else {
+            return;
+        };
         if DEPTH.get() < 3 {
             DEPTH.set(DEPTH.get() + 1);
             DESTRUCTORS_WROTE.fetch_add(1, Relaxed);
             let pinned = map.pin();
             match self.key % 8 {
-                0 => drop(pinned.insert(self.key + 1, Noisy::new(&self.map, self.key + 1, &self.ledger))),
+                0 => drop(pinned.insert(
+                    self.key + 1,
+                    Noisy::new(&self.map, self.key + 1, &self.ledger),
+                )),
                 1 => drop(pinned.remove(&(self.key - 1))),
-                2 => drop(pinned.update(&(self.key + 5), |old| Noisy::new(&self.map, old.key, &self.ledger))),
+                2 => drop(pinned.update(&(self.key + 5), |old| {
+                    Noisy::new(&self.map, old.key, &self.ledger)
+                })),
                 3 => {
-                    pinned.get_or_insert_with(self.key, || Noisy::new(&self.map, self.key, &self.ledger));
+                    pinned.get_or_insert_with(self.key, || {
+                        Noisy::new(&self.map, self.key, &self.ledger)
+                    });
                 }
                 4 => drop(map.maintain().unwrap()),
                 5 => map.resize(1 + self.key as usize % 90).unwrap(),

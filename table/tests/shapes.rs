@@ -72,7 +72,9 @@ fn large() {
 
 #[test]
 fn strictly_aligned() {
-    fn check<T: Copy + Eq + std::hash::Hash + std::fmt::Debug + Send + Sync>(make: impl Fn(u64) -> T) {
+    fn check<T: Copy + Eq + std::hash::Hash + std::fmt::Debug + Send + Sync>(
+        make: impl Fn(u64) -> T,
+    ) {
         let map: HashMap<T, T> = HashMap::new();
         let sized: HashMap<T, u8> = HashMap::with_capacity(5000);
         for i in 0..3000 {
@@ -130,7 +132,13 @@ fn looked_up_by_what_is_equivalent() {
     }
     let pinned = strings.pin();
     assert_eq!(pinned.update("key 7", |v| v + 1), Some(&8));
-    assert_eq!(pinned.remove_entry("key 7"), Some((&"key 7".to_owned(), &8)));
+    assert_eq!(
+        pinned.remove_entry("key 7"),
+        Some((&"key 7".to_owned(), &8))
+    );
     assert!(!pinned.contains_key("key 7"));
-    assert_eq!(pinned.get_key_value("key 8").map(|(k, _)| k.as_str()), Some("key 8"));
+    assert_eq!(
+        pinned.get_key_value("key 8").map(|(k, _)| k.as_str()),
+        Some("key 8")
+    );
 }

@@ -23,8 +23,18 @@ fn removing_nearly_everything() {
     (100..ALL).for_each(|k| _ = map.pin().remove(&k));
     settle(&map);
     let after = map.stats();
-    assert!(after.buckets * 50 < stats.buckets, "{} buckets, {} before", after.buckets, stats.buckets);
-    assert!(after.bytes * 2 < stats.bytes, "{} bytes, {} before", after.bytes, stats.bytes);
+    assert!(
+        after.buckets * 50 < stats.buckets,
+        "{} buckets, {} before",
+        after.buckets,
+        stats.buckets
+    );
+    assert!(
+        after.bytes * 2 < stats.bytes,
+        "{} bytes, {} before",
+        after.bytes,
+        stats.bytes
+    );
     assert_eq!((after.garbage_bytes, map.garbage()), (0, 0));
     assert!(map.memory() < full);
     assert!((0..100).all(|k| map.pin().get(&k) == Some(&k)));
@@ -38,7 +48,11 @@ fn shrinking_to_fit() {
     let empty = map.stats();
     (0..1000).for_each(|k| _ = map.pin().insert(k, k));
     settle(&map);
-    assert_eq!(map.stats().buckets, empty.buckets, "it does not shrink below what was asked for");
+    assert_eq!(
+        map.stats().buckets,
+        empty.buckets,
+        "it does not shrink below what was asked for"
+    );
     map.shrink_to_fit().unwrap();
     settle(&map);
     let shrunk = map.stats();

@@ -35,7 +35,11 @@ fn a_hundred_thousand_threads() {
     assert_eq!(map.pin().iter().count(), map.len());
     // At most eight, the main thread and the harness's read at once; some leave room for how they end.
     assert!(rcu::readers() <= 40, "{} records", rcu::readers());
-    assert!(rcu::oldest_reader().is_none(), "nobody reads any more: {:?}", rcu::oldest_reader());
+    assert!(
+        rcu::oldest_reader().is_none(),
+        "nobody reads any more: {:?}",
+        rcu::oldest_reader()
+    );
     while !map.maintain().unwrap() {
         thread::yield_now();
     }
@@ -56,9 +60,15 @@ impl Drop for Late {
         pinned.insert(key, key.to_string());
         // Nested, and more than once.
         let inner = map.pin();
-        assert_eq!(inner.get(&key).map(String::as_str), Some(key.to_string().as_str()));
+        assert_eq!(
+            inner.get(&key).map(String::as_str),
+            Some(key.to_string().as_str())
+        );
         drop(pinned);
-        assert_eq!(inner.update(&key, |v| format!("{v}!")), Some(&format!("{key}!")));
+        assert_eq!(
+            inner.update(&key, |v| format!("{v}!")),
+            Some(&format!("{key}!"))
+        );
         drop(inner);
         map.pin().remove(&(key ^ 1));
         let _ = rcu::thread_index();
@@ -107,7 +117,11 @@ fn the_map_in_destructors_of_thread_locals() {
         }
     }
     drop(pinned);
-    assert!(rcu::readers() <= before + 16, "{} records, {before} before", rcu::readers());
+    assert!(
+        rcu::readers() <= before + 16,
+        "{} records, {before} before",
+        rcu::readers()
+    );
     assert!(rcu::oldest_reader().is_none(), "{:?}", rcu::oldest_reader());
 }
 
@@ -157,7 +171,9 @@ fn a_map_in_a_thread_local() {
             if round % 2 == 0 {
                 OWN.set(Some(map));
                 OWN.with_borrow(|map| {
-                    (0..100).for_each(|i| _ = map.as_ref().unwrap().pin().insert(i % 30, ledger.token()))
+                    (0..100).for_each(|i| {
+                        _ = map.as_ref().unwrap().pin().insert(i % 30, ledger.token())
+                    })
                 });
             } else {
                 (0..100).for_each(|i| _ = map.pin().insert(i % 30, ledger.token()));

@@ -30,7 +30,7 @@ pub enum TryInsertError<'g, K, V> {
         /// The value that was not inserted.
         value: V,
     },
-    /// There is no memory, or all 2^32 - 1 handles are in use.
+    /// There is no memory, or all handles are in use (about 800 million).
     Alloc {
         /// The key that was not inserted.
         key: K,

@@ -20,7 +20,11 @@ impl Ledger {
     pub fn token(self: &Arc<Self>) -> Token {
         let mut drops = self.drops.lock().unwrap();
         drops.push(0);
-        Token { ledger: self.clone(), number: drops.len() - 1, canary: AtomicU64::new(alive(drops.len() - 1)) }
+        Token {
+            ledger: self.clone(),
+            number: drops.len() - 1,
+            canary: AtomicU64::new(alive(drops.len() - 1)),
+        }
     }
 
     pub fn made(&self) -> usize {
@@ -28,7 +32,12 @@ impl Ledger {
     }
 
     pub fn dropped(&self) -> usize {
-        self.drops.lock().unwrap().iter().filter(|n| **n > 0).count()
+        self.drops
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|n| **n > 0)
+            .count()
     }
 
     /// Whether object `number` was dropped.
@@ -47,7 +56,13 @@ impl Ledger {
         self.assert_none_dropped_twice();
         let drops = self.drops.lock().unwrap();
         let never: Vec<usize> = (0..drops.len()).filter(|i| drops[*i] == 0).collect();
-        assert!(never.is_empty(), "{} of {} never dropped, such as {:?}", never.len(), drops.len(), never[0]);
+        assert!(
+            never.is_empty(),
+            "{} of {} never dropped, such as {:?}",
+            never.len(),
+            drops.len(),
+            never[0]
+        );
     }
 }
 
@@ -66,7 +81,11 @@ const fn alive(number: usize) -> u64 {
 impl Token {
     /// Panics if this memory does not hold a live object.
     pub fn check(&self) {
-        assert_eq!(self.canary.load(Relaxed), alive(self.number), "read after its drop");
+        assert_eq!(
+            self.canary.load(Relaxed),
+            alive(self.number),
+            "read after its drop"
+        );
     }
 }
 
@@ -87,12 +106,16 @@ pub fn in_time<R: Send>(what: &str, f: impl FnOnce() -> R + Send) -> R {
             let _ = done.send(());
             r
         });
-        if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = wait.recv_timeout(Duration::from_secs(60)) {
+        if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) =
+            wait.recv_timeout(Duration::from_secs(60))
+        {
             // The stuck thread cannot be joined: end the test process here.
             eprintln!("{what}: still running after a minute");
             std::process::abort();
         }
-        worker.join().unwrap_or_else(|e| std::panic::resume_unwind(e))
+        worker
+            .join()
+            .unwrap_or_else(|e| std::panic::resume_unwind(e))
     })
 }
 
