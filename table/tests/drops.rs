@@ -368,7 +368,7 @@ fn clearing_together() {
             s.spawn(move || {
                 for i in 0..8000 {
                     map.pin()
-                        .insert(Key(t << 32 | i % 700, ledger.token()), ledger.token());
+                        .insert(Key((t << 32) | (i % 700), ledger.token()), ledger.token());
                 }
                 stop.store(true, Relaxed);
             });
