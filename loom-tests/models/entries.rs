@@ -336,8 +336,13 @@ fn cursor(from: usize, to: usize) {
 }
 
 fn cursor_on_a_recycled_line() {
-    // [1 2] [5 _] [3 4]: the middle line goes out and comes back in front.
-    let w = Arc::new(World::new(1, |x| hash(0, u64::from(x)), &[1, 2, 3, 4, 5]));
+    // [1 2] [3 4] [5 _]: the last line goes out and comes back in front of the middle one.
+    let w = Arc::new(World::new(
+        1,
+        |x| hash(0, u64::from(x)),
+        &[1, 2, 5, 7, 3, 4],
+    ));
+    w.remove(&rcu::pin(), 7);
     let walker = {
         let w = w.clone();
         spawn(move || {

@@ -27,7 +27,6 @@ pub const MODELS: &[Model] = &[
         proves: "an allocation fails only if at one moment every slot was in use",
         floor: 100,
         outcomes: &["had"],
-        kills: &["slab:gather-without-all-locks"],
         body: exhaustion_is_exact,
         ..Model::DEFAULT
     },
