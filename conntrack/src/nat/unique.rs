@@ -58,7 +58,9 @@ fn mirrored<S: Store>(ct: &Tracker<S>, conn: &Conn<S::User>, t: &Tuple, time: Na
     if !proto::allows_clash(t.protonum()) {
         return false;
     }
-    let found = ct.find(t, conn.zone(), time).or_else(|| ct.find(&t.invert()?, conn.zone(), time));
+    let found = ct
+        .find(t, conn.zone(), time)
+        .or_else(|| ct.find(&t.invert()?, conn.zone(), time));
     let Some((other, dir)) = found else {
         // It went away in between.
         return true;
