@@ -206,7 +206,7 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         Some(DashRef(Arc::new(Conn::blank())))
     }
 
-    fn publish<'a>(&'a self, new: DashRef<U>) -> DashRef<U> {
+    fn publish(&self, new: DashRef<U>) -> DashRef<U> {
         new
     }
 
@@ -237,8 +237,8 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         ))
     }
 
-    fn insert<'a>(
-        &'a self,
+    fn insert(
+        &self,
         r: &DashRef<U>,
         original: &Link,
         reply: &Link,
@@ -268,11 +268,7 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         Ok(())
     }
 
-    fn insert_reply<'a>(
-        &'a self,
-        r: &DashRef<U>,
-        reply: &Link,
-    ) -> Result<(), InsertError<DashRef<U>>> {
+    fn insert_reply(&self, r: &DashRef<U>, reply: &Link) -> Result<(), InsertError<DashRef<U>>> {
         let mut shard = self.map.shards()[self.shard_of(reply.hash)].write();
         if let Some(winner) = holder(&shard, reply) {
             return Err(InsertError::Clash {
@@ -308,8 +304,8 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         drop((gone, gone_too));
     }
 
-    fn step<'a>(
-        &'a self,
+    fn step(
+        &self,
         cursor: u64,
         wanted: &mut dyn FnMut(Peek, Direction) -> bool,
         out: &mut Vec<(DashRef<U>, Direction)>,
@@ -329,8 +325,8 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         self.shard_of(hash) as u64
     }
 
-    fn bucket<'a>(
-        &'a self,
+    fn bucket(
+        &self,
         hash: u64,
         n: usize,
         wanted: &mut dyn FnMut(Peek, Direction) -> bool,
