@@ -7,9 +7,11 @@
 pub mod checksum;
 pub mod clock;
 pub mod conn;
+pub mod defrag;
 pub mod hash;
 pub mod hooks;
 pub mod input;
+pub mod nat;
 pub mod net;
 pub mod packet;
 mod parse;

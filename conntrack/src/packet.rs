@@ -194,6 +194,16 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
         &self.data
     }
 
+    /// Replaces the bytes (reassembly).
+    pub(crate) fn set_data(&mut self, data: Vec<u8>) {
+        self.data = Cow::Owned(data);
+    }
+
+    /// The bytes, to be changed in place (translation).
+    pub(crate) fn data_mut(&mut self) -> &mut Vec<u8> {
+        self.data.to_mut()
+    }
+
     /// The address family.
     #[must_use]
     pub fn family(&self) -> Family {

@@ -117,7 +117,6 @@ fn capacity_is_exact_and_comes_back() {
         assert_eq!(pool.alloc().unwrap_err(), Exhausted::Limit);
         let handles: HashSet<u32> = all.iter().map(Ref::handle).collect();
         assert_eq!((handles.len(), handles.contains(&0)), (100, false));
-        assert!(handles.iter().all(|&h| h <= pool.capacity()));
     }
     assert_eq!(pool.stats().used, 0);
 }
@@ -280,9 +279,11 @@ fn a_reference_with_the_right_key_is_the_right_entry() {
         }
         let writers: Vec<_> = (0..2u64)
             .map(|writer| {
-                let (pool, cells) = (&pool, &cells);
+                let (pool, cells, hits, misses) = (&pool, &cells, &hits, &misses);
                 s.spawn(move || {
-                    for n in 1..30_000u64 {
+                    // On a busy machine it can take a while until a reader meets a recycled entry.
+                    let met = || hits.load(Relaxed) > 0 && misses.load(Relaxed) > 0;
+                    for n in (1..50_000_000u64).take_while(|&n| n < 30_000 || !met()) {
                         let cell =
                             &cells[(writer as usize) * (SLOTS / 2) + n as usize % (SLOTS / 2)];
                         let old = cell.swap(0, AcqRel);

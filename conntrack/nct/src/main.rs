@@ -1,21 +1,20 @@
-//! The `nct` tool.
+//! The `nct` tool: [`run`] drives the connection table with realistic traffic, [`replay`] tracks captured packets.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+mod capture;
+mod cli;
+mod replay;
 mod run;
 mod store_dashmap;
 mod workload;
 
-/// Realistic traffic through a connection tracker
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Cli {
-    #[command(flatten)]
-    run: run::Options,
-}
-
 fn main() -> ExitCode {
-    run::main(&Cli::parse().run)
+    let cli = cli::Cli::parse();
+    match &cli.command {
+        None => run::main(&cli.run),
+        Some(cli::Command::Replay(options)) => replay::main(options),
+    }
 }

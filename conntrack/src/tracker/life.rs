@@ -3,10 +3,14 @@
 use super::{ChangeError, Tracker};
 use crate::clock::{Jiffies, Nanos};
 use crate::conn::Conn;
+use crate::policy::TimeoutPolicy;
+use crate::stats::Stat;
 use crate::status::{CONFIRMED, DYING, FIXED_TIMEOUT, NAT_CLASH};
 use crate::store::Store;
-use crate::tuple::{Direction, Tuple};
+use crate::sysctl::Sysctl;
+use crate::tuple::{Direction, Tuple, ipproto};
 use crate::zone::{Link, Zone};
+use std::sync::Arc;
 
 impl<S: Store> Tracker<S> {
     /// Looks a connection up by one of its tuples (`nf_conntrack_find_get`): under the zone's id for the original direction, then for the reply.
@@ -43,6 +47,25 @@ impl<S: Store> Tracker<S> {
             return None;
         }
         Some((entry, dir))
+    }
+
+    /// Would the answers to `tuple` be taken for those of another connection than `ignored` (`nf_nat_used_tuple`)? One that began with the same
+    /// packet does not count: confirmation settles that.
+    pub(crate) fn answers_taken(&self, tuple: &Tuple, ignored: &Conn<S::User>, now: Nanos) -> bool {
+        let Some(reply) = tuple.invert() else {
+            return false;
+        };
+        let link = self.link(reply, ignored.zone().id_for(Direction::Reply));
+        let Some((other, _)) = self.find_link(&link, now) else {
+            return false;
+        };
+        if std::ptr::eq::<Conn<S::User>>(&*other, ignored)
+            || other.key(Direction::Original) == ignored.key(Direction::Original)
+        {
+            return false;
+        }
+        self.net.stats.inc(Stat::Found);
+        true
     }
 
     /// `nf_ct_gc_expired`: CONFIRMED is asked first, because the deadline is a span until then.
@@ -95,5 +118,30 @@ impl<S: Store> Tracker<S> {
             span
         });
         Ok(())
+    }
+
+    /// Gives a new connection timeouts of its own (`ct timeout set`), and the time left that a new connection has under them. A confirmed
+    /// one keeps what it has; false then.
+    pub fn set_timeout_policy(
+        &self,
+        conn: &Conn<S::User>,
+        policy: &Arc<TimeoutPolicy>,
+        now: Nanos,
+    ) -> bool {
+        if conn.is_confirmed() {
+            return false;
+        }
+        conn.inner().policy = Some(Arc::clone(policy));
+        let first = match conn.tuple(Direction::Original).protonum() {
+            ipproto::ICMP => Sysctl::IcmpTimeout,
+            ipproto::ICMPV6 => Sysctl::Icmpv6Timeout,
+            ipproto::TCP => Sysctl::TcpTimeoutSynSent,
+            ipproto::UDP | ipproto::UDPLITE => Sysctl::UdpTimeout,
+            ipproto::GRE => Sysctl::GreTimeout,
+            ipproto::SCTP => Sysctl::SctpTimeoutClosed,
+            _ => Sysctl::GenericTimeout,
+        };
+        let secs = policy.get(first).unwrap_or_else(|| self.knob(first));
+        self.set_timeout(conn, secs, now).is_ok()
     }
 }

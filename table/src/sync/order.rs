@@ -19,9 +19,9 @@ macro_rules! orderings {
                 Ordering::$ord
             }
         )*
-        /// Every named ordering, for the mutant runner.
+        /// Every named ordering with what it is, for the mutant runner.
         #[cfg(any(nulls_loom, nulls_check))]
-        pub const ALL: &[&str] = &[$(concat!("order:", stringify!($name))),*];
+        pub const ALL: &[(&str, Ordering)] = &[$((concat!("order:", stringify!($name)), Ordering::$ord)),*];
     };
 }
 

@@ -1,0 +1,134 @@
+//! The translation rules of a recording, as answers to the library's questions.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use nulls_conntrack::nat::{Manip, Nat, Question, Range};
+use nulls_conntrack::{Family, Pipeline};
+
+use super::case::{NatChains, NatKind, NatRule};
+use super::rules::ifindex;
+use super::table::Table;
+
+/// Rules in the order they are asked; more may be added while packets pass.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NatRules(Arc<RwLock<Vec<Compiled>>>);
+
+/// A rule whose addresses are parsed.
+#[derive(Clone, Debug)]
+struct Compiled {
+    rule: NatRule,
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// To one address.
+    Addr(IpAddr),
+    /// To the same host in another network.
+    Net {
+        from: Ipv4Addr,
+        to: Ipv4Addr,
+        mask: u32,
+    },
+}
+
+impl NatRules {
+    /// Adds a rule behind the others.
+    pub(crate) fn add(&self, rule: &NatRule) -> Result<(), String> {
+        let compiled = Compiled {
+            rule: rule.clone(),
+            target: target(rule)?,
+        };
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(compiled);
+        Ok(())
+    }
+
+    /// Hangs translation in the pipeline, for the families that have a chain. Without a chain there are no decisions.
+    pub(crate) fn register(&self, pipeline: &mut Pipeline<Table>, chains: NatChains) {
+        let rules = self.clone();
+        let nat = Nat::new(move |q: &Question| rules.decide(q));
+        for (family, wanted) in [(Family::Ipv4, chains.v4), (Family::Ipv6, chains.v6)] {
+            if wanted {
+                nat.register(pipeline, family);
+            }
+        }
+    }
+
+    fn decide(&self, q: &Question) -> Option<Range> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .find_map(|r| r.decide(q))
+    }
+}
+
+impl Compiled {
+    fn decide(&self, q: &Question) -> Option<Range> {
+        let r = &self.rule;
+        let manip = match r.kind {
+            NatKind::Snat | NatKind::Masquerade | NatKind::Netmap => Manip::Src,
+            NatKind::Dnat | NatKind::Redirect => Manip::Dst,
+        };
+        let fits = manip == q.manip
+            && r.iif.is_none_or(|s| ifindex(s) == q.iif)
+            && r.oif.is_none_or(|s| ifindex(s) == q.oif)
+            && r.src.is_none_or(|a| a == q.tuple.src())
+            && r.proto.is_none_or(|p| p.number() == q.tuple.protonum())
+            && r.dport.is_none_or(|p| p == q.tuple.dst_l4());
+        if !fits {
+            return None;
+        }
+        let addr = match (self.target, q.tuple.src()) {
+            (Target::Addr(a), src) if a.is_ipv4() == src.is_ipv4() => a,
+            (Target::Net { from, to, mask }, IpAddr::V4(src))
+                if u32::from(src) & mask == u32::from(from) & mask =>
+            {
+                Ipv4Addr::from(u32::from(to) & mask | u32::from(src) & !mask).into()
+            }
+            _ => return None,
+        };
+        Some(Range {
+            addr: Some(addr),
+            ports: r.to_port.map(|p| (p, p)),
+        })
+    }
+}
+
+fn target(rule: &NatRule) -> Result<Target, String> {
+    let missing = |what: &str| format!("a rule of type {:?} lacks its `{what}`", rule.kind);
+    let addr = |text: &str| {
+        text.parse()
+            .map_err(|_| format!("`{text}` is not an address"))
+    };
+    match rule.kind {
+        NatKind::Snat | NatKind::Dnat => {
+            addr(rule.to.as_deref().ok_or_else(|| missing("to"))?).map(Target::Addr)
+        }
+        NatKind::Masquerade | NatKind::Redirect => rule
+            .address
+            .map(Target::Addr)
+            .ok_or_else(|| missing("address")),
+        NatKind::Netmap => {
+            let (from, len) = prefix(rule.from.as_deref().ok_or_else(|| missing("from"))?)?;
+            let (to, same) = prefix(rule.to.as_deref().ok_or_else(|| missing("to"))?)?;
+            if len != same {
+                return Err("the networks of a netmap rule differ in size".to_owned());
+            }
+            let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
+            Ok(Target::Net { from, to, mask })
+        }
+    }
+}
+
+/// `192.0.2.0/24`.
+fn prefix(text: &str) -> Result<(Ipv4Addr, u8), String> {
+    let parsed = text
+        .split_once('/')
+        .and_then(|(a, len)| Some((a.parse().ok()?, len.parse().ok().filter(|l| *l <= 32)?)));
+    parsed.ok_or_else(|| format!("`{text}` is not a network"))
+}

@@ -1,0 +1,264 @@
+//! The way of one packet: input checks of the IP layer, the hooks, and the router's decision between them.
+//!
+//! A new connection enters the table in the last hook of its first packet. Whatever ends the packet's way before (a
+//! filter rule, an exhausted TTL, an address that cannot be routed) leaves the table as it was.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use nulls_conntrack::defrag::{self, Defrag};
+use nulls_conntrack::input::ip_rcv;
+use nulls_conntrack::{
+    Direction, Family, Hook, Nanos, Packet, Pipeline, Snapshot, Store, Tracker, Verdict,
+};
+
+use super::case::{Config, NatChains, NatRule, Side};
+use super::nat::NatRules;
+use super::route::{self, Fate};
+use super::rules::{self, Observer, Progress, ifindex};
+use super::settings::Setting;
+use super::table::{self, Numbers, Table};
+use super::trace::Entry;
+use crate::capture::frame;
+
+/// Shortest time between two runs of the garbage collector: one tick of the kernel's clock.
+const GC_MIN_INTERVAL: Nanos = 4_000_000;
+
+/// What became of a packet.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Name of the packet's state; `none`: the IP layer dropped it before any hook, `drop`: tracking itself did,
+    /// `stolen`: kept until the other fragments of its datagram come.
+    pub(crate) state: &'static str,
+    pub(crate) dir: Option<Direction>,
+    /// Status bits of its entry just after tracking.
+    pub(crate) status: u32,
+    /// `forward`, `local` or `drop`.
+    pub(crate) verdict: &'static str,
+    /// What the kernel would have logged.
+    pub(crate) reason: Option<String>,
+    /// Its entry after the last hook, with its number, if it is in the table.
+    pub(crate) entry: Option<(u32, Snapshot)>,
+}
+
+impl Outcome {
+    fn early(state: &'static str) -> Self {
+        Self {
+            state,
+            dir: None,
+            status: 0,
+            verdict: "drop",
+            reason: None,
+            entry: None,
+        }
+    }
+}
+
+/// An IP packet as it arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) family: frame::Family,
+    pub(crate) bytes: &'a [u8],
+    /// Where it came in; `None`: not known, then it is forwarded whatever its addresses and TTL.
+    pub(crate) side: Option<Side>,
+    pub(crate) now: Nanos,
+    /// Its transport checksum cannot be verified and counts as right.
+    pub(crate) checksum_ok: bool,
+}
+
+/// A tracker with its hooks.
+#[derive(Debug)]
+pub(crate) struct Router {
+    ct: Tracker<Table>,
+    pipeline: Pipeline<Table>,
+    observer: Observer,
+    defrag: Arc<Defrag>,
+    nat: NatRules,
+    numbers: Numbers,
+    next_gc: Nanos,
+}
+
+impl Router {
+    /// A router with the rules of `config`, translation for the families in `chains`, and the given settings.
+    pub(crate) fn new(
+        settings: &[Setting],
+        config: &Config,
+        chains: NatChains,
+    ) -> Result<Self, String> {
+        let defrag = Arc::new(Defrag::new(defrag::Config::default()));
+        let observer = Observer::new();
+        let mut pipeline = rules::pipeline(config, &defrag, &observer)?;
+        let nat = NatRules::default();
+        config.nat.iter().try_for_each(|rule| nat.add(rule))?;
+        nat.register(&mut pipeline, chains);
+        let ct = table::tracker(settings)?;
+        let router = Self {
+            ct,
+            pipeline,
+            observer,
+            defrag,
+            nat,
+            numbers: Numbers::new(),
+            next_gc: 0,
+        };
+        for setting in settings {
+            router.set(setting)?;
+        }
+        Ok(router)
+    }
+
+    /// Changes a setting. The number of buckets is fixed from the beginning.
+    pub(crate) fn set(&self, (name, value): &Setting) -> Result<(), String> {
+        match name.as_str() {
+            table::BUCKETS => Ok(()),
+            "net.ipv4.ipfrag_time" => {
+                let secs = value
+                    .parse()
+                    .map_err(|_| format!("`{value}` is not a value for {name}"))?;
+                self.defrag.set_timeout(secs);
+                Ok(())
+            }
+            _ => self.ct.set_sysctl(name, value).map_err(|e| e.to_string()),
+        }
+    }
+
+    /// Adds a translation rule behind those there are.
+    pub(crate) fn add_nat(&self, rule: &NatRule) -> Result<(), String> {
+        self.nat.add(rule)
+    }
+
+    /// The tracker.
+    pub(crate) fn tracker(&self) -> &Tracker<Table> {
+        &self.ct
+    }
+
+    /// The numbers of its entries.
+    pub(crate) fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// The whole table, in order of appearance; expired entries are removed.
+    pub(crate) fn entries(&self, now: Nanos) -> Vec<Entry> {
+        self.numbers
+            .dump(&self.ct, now)
+            .iter()
+            .map(|(c, s)| Entry::new(s, Some(*c)))
+            .collect()
+    }
+
+    /// Runs the garbage collector when it is due.
+    pub(crate) fn collect(&mut self, now: Nanos) {
+        if now >= self.next_gc {
+            self.next_gc = now.saturating_add(self.ct.gc(now).next_in.max(GC_MIN_INTERVAL));
+        }
+    }
+
+    /// Sends one packet on its way.
+    pub(crate) fn packet(&self, arrival: &Arrival<'_>) -> Outcome {
+        let family = match arrival.family {
+            frame::Family::V4 => Family::Ipv4,
+            frame::Family::V6 => Family::Ipv6,
+        };
+        let Ok(data) = ip_rcv(arrival.bytes, family) else {
+            return Outcome::early("none");
+        };
+        if arrival.side.is_some() && foreign_v6(family, data) {
+            return Outcome::early("none");
+        }
+        let mut pkt = Packet::new(data, family, arrival.now);
+        pkt.checksum_ok = arrival.checksum_ok;
+        pkt.iif = arrival.side.map_or(0, ifindex);
+        let first = self.pipeline.run(&self.ct, &mut pkt, Hook::PreRouting);
+        let seen = match self.observer.take() {
+            Progress::Tracked(seen) => seen,
+            // Reassembly kept it, or refused it: no more was ever seen of it.
+            Progress::Arrived => return Outcome::early("stolen"),
+            Progress::Whole => {
+                return Outcome {
+                    reason: reason(&pkt),
+                    ..Outcome::early("drop")
+                };
+            }
+        };
+        let verdict = if first == Verdict::Accept {
+            self.rest(&mut pkt, arrival.side)
+        } else {
+            "drop"
+        };
+        let entry = pkt.nfct().to_ref().filter(|r| r.is_confirmed());
+        let reason = reason(&pkt);
+        // The packet's own reference must not be counted below.
+        drop(pkt);
+        let entry = entry.map(|r| {
+            (
+                self.numbers.of(&r),
+                Snapshot::of(&r, Table::count(&r), arrival.now),
+            )
+        });
+        Outcome {
+            state: seen.state.name(),
+            dir: seen.dir,
+            status: seen.status,
+            verdict,
+            reason,
+            entry,
+        }
+    }
+
+    /// From the routing decision to the end.
+    fn rest<'t>(&'t self, pkt: &mut Packet<'_, 't, Table>, side: Option<Side>) -> &'static str {
+        let fate = match (side, ends(pkt)) {
+            (None, _) => Fate::Forward,
+            (Some(_), Some((src, dst, ttl))) => route::route(src, dst, ttl),
+            (Some(_), None) => Fate::Drop,
+        };
+        let out: &[Hook] = &[Hook::Forward, Hook::PostRouting];
+        let (hooks, done, oif) = match fate {
+            Fate::Local => (&[Hook::LocalIn][..], "local", None),
+            Fate::Forward => (out, "forward", side.map(Side::other)),
+            Fate::Unreachable => (out, "drop", side),
+            Fate::Drop => return "drop",
+        };
+        pkt.oif = oif.map_or(0, ifindex);
+        for &hook in hooks {
+            if self.pipeline.run(&self.ct, pkt, hook) != Verdict::Accept {
+                return "drop";
+            }
+        }
+        done
+    }
+}
+
+fn reason(pkt: &Packet<'_, '_, Table>) -> Option<String> {
+    pkt.reason().map(ToString::to_string)
+}
+
+/// Source, destination and remaining hops.
+fn ends(pkt: &Packet<'_, '_, Table>) -> Option<(IpAddr, IpAddr, u8)> {
+    let data = pkt.data();
+    let v4 = |at: usize| {
+        Some(IpAddr::from(
+            <[u8; 4]>::try_from(data.get(at..at + 4)?).ok()?,
+        ))
+    };
+    let v6 = |at: usize| {
+        Some(IpAddr::from(
+            <[u8; 16]>::try_from(data.get(at..at + 16)?).ok()?,
+        ))
+    };
+    Some(match pkt.family() {
+        Family::Ipv4 => (v4(12)?, v4(16)?, *data.get(8)?),
+        Family::Ipv6 => (v6(8)?, v6(24)?, *data.get(7)?),
+    })
+}
+
+/// Addresses that `ipv6_rcv` refuses on a real link: a source that is a group, loopback at either end, and groups that
+/// must not leave their node.
+fn foreign_v6(family: Family, data: &[u8]) -> bool {
+    let (Family::Ipv6, Some(src), Some(dst)) = (family, data.get(8..24), data.get(24..40)) else {
+        return false;
+    };
+    let loopback = |a: &[u8]| a[..15] == [0; 15] && a[15] == 1;
+    let narrow_group = dst[0] == 0xff && dst[1] & 0x0f <= 1;
+    src[0] == 0xff || loopback(src) || loopback(dst) || narrow_group
+}

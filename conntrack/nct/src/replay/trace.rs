@@ -1,0 +1,191 @@
+//! Connections and packets as JSON. The schema is documented in `JSON.md`.
+
+use std::net::IpAddr;
+
+use nulls_conntrack::proc_fs::l4_name;
+use nulls_conntrack::tuple::ipproto;
+use nulls_conntrack::{Direction, ProtoInfo, Snapshot, Tuple, status};
+use serde::Serialize;
+
+/// One packet of a trace.
+#[derive(Debug, Serialize)]
+pub(crate) struct Line {
+    /// Index of the packet, from 0.
+    pub(crate) i: u64,
+    /// The clock: seconds since 1970.
+    pub(crate) t: f64,
+    pub(crate) state: &'static str,
+    pub(crate) dir: Option<&'static str>,
+    pub(crate) status: u32,
+    pub(crate) verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// Number of the packet's entry.
+    pub(crate) c: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) entries: Option<Vec<Entry>>,
+}
+
+/// One connection.
+#[derive(Debug, Serialize)]
+pub(crate) struct Entry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) c: Option<u32>,
+    l3proto: &'static str,
+    proto: &'static str,
+    protonum: u8,
+    timeout: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wscale: Option<[u8; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcpflags: Option<[u8; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vtag: Option<[String; 2]>,
+    orig: Side,
+    reply: Side,
+    flags: Vec<&'static str>,
+    status: u32,
+    mark: u32,
+    zone: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    helper: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<String>,
+}
+
+/// One direction of a connection.
+#[derive(Debug, Serialize)]
+struct Side {
+    src: IpAddr,
+    dst: IpAddr,
+    #[serde(flatten)]
+    transport: Transport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packets: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Transport {
+    Ports { sport: u16, dport: u16 },
+    Icmp { r#type: u8, code: u8, id: u16 },
+    Keys { srckey: u16, dstkey: u16 },
+    Nothing {},
+}
+
+impl Transport {
+    fn of(t: &Tuple) -> Self {
+        match t.protonum() {
+            ipproto::TCP | ipproto::UDP | ipproto::UDPLITE | ipproto::SCTP => Self::Ports {
+                sport: t.src_l4(),
+                dport: t.dst_l4(),
+            },
+            ipproto::ICMP | ipproto::ICMPV6 => Self::Icmp {
+                r#type: t.icmp_type(),
+                code: t.icmp_code(),
+                id: t.src_l4(),
+            },
+            ipproto::GRE => Self::Keys {
+                srckey: t.src_l4(),
+                dstkey: t.dst_l4(),
+            },
+            _ => Self::Nothing {},
+        }
+    }
+}
+
+/// Protocol names as conntrack(8) knows them, one more than the kernel's.
+fn proto_name(protonum: u8) -> &'static str {
+    if protonum == 33 {
+        "dccp"
+    } else {
+        l4_name(protonum)
+    }
+}
+
+/// Name of a direction.
+pub(crate) fn dir_name(dir: Direction) -> &'static str {
+    match dir {
+        Direction::Original => "original",
+        Direction::Reply => "reply",
+    }
+}
+
+impl Entry {
+    /// The JSON form of a connection with the number `c`.
+    pub(crate) fn new(s: &Snapshot, c: Option<u32>) -> Self {
+        let side = |dir: Direction| {
+            let t = &s.tuples[dir.index()];
+            let counters = s.counters.map(|c| c[dir.index()]);
+            Side {
+                src: t.src(),
+                dst: t.dst(),
+                transport: Transport::of(t),
+                zone: (s.zone.id != 0 && s.zone.dirs == 1 << dir.index()).then_some(s.zone.id),
+                packets: counters.map(|c| c.0),
+                bytes: counters.map(|c| c.1),
+            }
+        };
+        let (mut state, mut wscale, mut tcpflags, mut vtag) = (None, None, None, None);
+        match &s.proto {
+            ProtoInfo::Tcp {
+                state: name,
+                wscale: scale,
+                flags,
+            } => {
+                state = Some(*name);
+                wscale = Some(*scale);
+                tcpflags = Some(*flags);
+            }
+            ProtoInfo::Sctp {
+                state: name,
+                vtag: tags,
+            } => {
+                state = Some(*name);
+                vtag = Some(tags.map(|t| format!("{t:08x}")));
+            }
+            ProtoInfo::Gre { .. } | ProtoInfo::None => {}
+        }
+        let mut flags = Vec::new();
+        if s.status & status::SEEN_REPLY == 0 {
+            flags.push("UNREPLIED");
+        }
+        if s.status & status::ASSURED != 0 {
+            flags.push("ASSURED");
+        }
+        Self {
+            c,
+            l3proto: s.tuples[0].family().name(),
+            proto: proto_name(s.tuples[0].protonum()),
+            protonum: s.tuples[0].protonum(),
+            timeout: s.timeout,
+            state,
+            wscale,
+            tcpflags,
+            vtag,
+            orig: side(Direction::Original),
+            reply: side(Direction::Reply),
+            flags,
+            status: s.status,
+            mark: s.mark,
+            zone: if s.zone.dirs == 3 { s.zone.id } else { 0 },
+            helper: s.helper.as_deref().map(str::to_owned),
+            labels: (s.labels != [0; 4]).then(|| labels(s.labels)),
+        }
+    }
+}
+
+/// The 16 bytes of the label bits in hexadecimal, lowest bits first.
+fn labels(words: [u32; 4]) -> String {
+    words
+        .iter()
+        .flat_map(|w| w.to_le_bytes())
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
