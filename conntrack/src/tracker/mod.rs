@@ -9,6 +9,7 @@ mod walk;
 pub use gc::GcReport;
 
 use crate::conn::Conn;
+use crate::expect::Expectations;
 use crate::hash::{HashKind, KeyHasher};
 use crate::hooks::HookFn;
 use crate::net::Net;
@@ -69,6 +70,7 @@ pub struct Tracker<S: Store> {
     users: [AtomicUsize; 2],
     formatter: RwLock<Option<Formatter<S::User>>>,
     helpers: RwLock<HashMap<String, Arc<dyn HookFn<S>>>>,
+    pub(crate) expect: Expectations,
 }
 
 impl<S: Store> Tracker<S> {
@@ -106,6 +108,7 @@ impl<S: Store> Tracker<S> {
             users,
             formatter: RwLock::new(None),
             helpers: RwLock::default(),
+            expect: Expectations::default(),
         }
     }
 
