@@ -102,6 +102,9 @@ pub fn run(model: &'static Model, options: Options) -> ! {
         let place = info
             .location()
             .map_or(String::new(), |l| format!("{}:{}", l.file(), l.line()));
+        // From the package's folder on: `table/src/…`, `models/…`.
+        let from = place.rmatch_indices('/').nth(2).map_or(0, |(at, _)| at + 1);
+        let place = &place[from..];
         println!("@panic\t{}\t{place}", text.replace(['\n', '\t'], " "));
         report(start);
         exit(1);
@@ -121,6 +124,9 @@ pub fn run(model: &'static Model, options: Options) -> ! {
     let trace = options.trace;
     builder.check(move || {
         let n = EXECUTIONS.fetch_add(1, Ordering::Relaxed) + 1;
+        if n.is_multiple_of(1000) {
+            println!("@progress\t{n}");
+        }
         if trace == Some(n) {
             trace_from_here();
         }

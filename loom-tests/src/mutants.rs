@@ -6,7 +6,7 @@
 
 use crate::models::{Bound, open, run_one, self_test};
 use crate::report::Table;
-use crate::runner::{self, Model, Run};
+use crate::runner::{self, End, Model, Run};
 use crate::workspace::{Program, Workspace};
 use crate::{Checked, Options, Tally, print_checked};
 use anyhow::{Context, Result, ensure};
@@ -67,6 +67,16 @@ pub fn parse_survivors(text: &str) -> Result<BTreeMap<String, String>> {
     Ok(accepted)
 }
 
+/// A run of a model that is to show a mutant: at two preemptions, and if it shows nothing at as many as the model can
+/// afford.
+fn try_model(program: &Program, options: &Options, model: &Model, name: &str) -> Result<Run> {
+    let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+    if run.end != End::Clean || run.hits == 0 || model.full_bound <= 2 {
+        return Ok(run);
+    }
+    run_one(program, options, model, Bound::Full, Some(name))
+}
+
 /// All that is known of one mutant.
 struct Mutant<'a> {
     name: &'a str,
@@ -112,7 +122,10 @@ pub fn run(options: &Options, all: bool) -> Result<Tally> {
     })?;
     print_checked(&base);
     base.iter().for_each(|c| tally.count(c.ok()));
-    let sound: Vec<&Model> = base.iter().filter(|c| c.ok()).map(|c| c.model).collect();
+    // Quick ones first: an unclaimed mutant is tried until one of them catches it.
+    let mut sound: Vec<&Checked<'_>> = base.iter().filter(|c| c.ok()).collect();
+    sound.sort_by_key(|c| c.run.time);
+    let sound: Vec<&Model> = sound.iter().map(|c| c.model).collect();
 
     for (model, name) in models
         .iter()
@@ -159,14 +172,14 @@ fn try_mutant<'a>(
         tried: Vec::new(),
     };
     for model in claimed {
-        let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+        let run = try_model(program, options, model, name)?;
         mutant.tried.push((model, run));
     }
     for model in others {
         if !all && !mutant.killers().is_empty() {
             break;
         }
-        let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+        let run = try_model(program, options, model, name)?;
         mutant.tried.push((model, run));
     }
     Ok(mutant)

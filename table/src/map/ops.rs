@@ -63,16 +63,21 @@ impl<K, V> core::error::Error for TryInsertError<'_, K, V> {}
 
 impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     /// As [`HashMapRef::get`](super::HashMapRef::get).
-    #[inline]
+    // Always inlined: a key passed by reference would be stored and loaded again, on the way to the bucket's address.
+    #[inline(always)]
     pub fn get_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<&'g V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.get_key_value_with(key, guard).map(|(_, v)| v)
+        self.table.find(guard, hash_of(&self.hasher, key), |x| {
+            // SAFETY: found while pinned.
+            let (k, v) = unsafe { self.nodes.entry(x) };
+            key.equivalent(k).then_some(v)
+        })
     }
 
     /// As [`HashMapRef::get_key_value`](super::HashMapRef::get_key_value).
-    #[inline]
+    #[inline(always)]
     pub fn get_key_value_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<(&'g K, &'g V)>
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -19,9 +19,9 @@ macro_rules! orderings {
                 Ordering::$ord
             }
         )*
-        /// Every named ordering, for the mutant runner.
+        /// Every named ordering with what it is, for the mutant runner.
         #[cfg(any(nulls_loom, nulls_check))]
-        pub const ALL: &[&str] = &[$(concat!("order:", stringify!($name))),*];
+        pub const ALL: &[(&str, Ordering)] = &[$((concat!("order:", stringify!($name)), Ordering::$ord)),*];
     };
 }
 
@@ -181,6 +181,9 @@ orderings! {
     /// Stands between the reads of the copy and the second look at the count. Pairs with `latch_write_fence` and
     /// `latch_write_fence2`: whoever read a word of a later publication sees a later count.
     latch_read_fence: Acquire;
+    /// Says that a resize begins, before the successor can be found. Pairs with `latch_begin`: the copies are as the last
+    /// publication left them.
+    latch_unsettle: Release;
     /// Names copy 1, which the last publication wrote. Pairs with `latch_begin`.
     latch_odd: Release;
     /// Stands between the odd count and the stores into copy 0. Pairs with `latch_read_fence`.
