@@ -5,6 +5,7 @@
 //! behind the entry's lock or meaningful to holders of a reference only.
 
 use crate::clock::{Jiffies, Nanos};
+use crate::helper::ftp::Lines;
 use crate::net::Net;
 use crate::policy::TimeoutPolicy;
 use crate::proto::Proto;
@@ -31,6 +32,28 @@ pub(crate) struct Inner {
     pub(crate) net: Option<Arc<Net>>,
     pub(crate) policy: Option<Arc<TimeoutPolicy>>,
     pub(crate) helper: Option<Arc<str>>,
+    kin: Option<Box<Kin>>,
+}
+
+/// What few connections have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kin {
+    /// Original tuple of the connection that announced this one.
+    pub(crate) master: Option<Tuple>,
+    /// What the FTP helper remembers.
+    pub(crate) lines: Lines,
+}
+
+impl Inner {
+    /// Made on first use.
+    pub(crate) fn kin(&mut self) -> &mut Kin {
+        self.kin.get_or_insert_default()
+    }
+
+    /// Original tuple of the connection that announced this one.
+    pub(crate) fn master(&self) -> Option<Tuple> {
+        self.kin.as_ref()?.master
+    }
 }
 
 /// What a new entry begins with.
