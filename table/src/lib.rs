@@ -1,4 +1,20 @@
 //! A concurrent hash map whose readers never lock, never wait and never write shared memory.
+//!
+//! ```
+//! use nulls::HashMap;
+//! let sessions = HashMap::new();
+//! std::thread::scope(|s| {
+//!     s.spawn(|| sessions.pin().insert(7, "seven").copied());
+//!     s.spawn(|| sessions.pin().get(&7).copied());
+//! });
+//! assert_eq!(sessions.pin().get(&7), Some(&"seven"));
+//! ```
+//!
+//! * [`HashMap`]: the map most users want.
+//! * [`raw::Table`]: the engine, for entries under several keys and entries in storage of your own.
+//! * [`pool`]: type-stable storage with counted references, the kernel's `SLAB_TYPESAFE_BY_RCU`.
+//! * [`rcu`]: grace periods.
+//! * [`design`]: invariants, linearization points, progress, and the argument why a miss is right.
 
 pub mod pool;
 pub mod raw;
@@ -13,6 +29,9 @@ mod stripe;
 #[allow(dead_code, unused_imports)]
 mod sync;
 
+#[doc = include_str!("../docs/design.md")]
+pub mod design {}
+
 pub use map::{DefaultHashBuilder, Equivalent, HashMap, HashMapRef, Iter, TryInsertError};
 pub use mem::AllocError;
 pub use slab::{Exhausted, SlabStats};
@@ -21,7 +40,7 @@ pub use slab::{Exhausted, SlabStats};
 #[cfg(any(nulls_loom, nulls_check))]
 #[doc(hidden)]
 pub mod checking {
-    pub use crate::mem::{Pages, ZeroedArray, Zeroable};
+    pub use crate::mem::{Pages, Zeroable, ZeroedArray};
     pub use crate::rcu::garbage::Garbage;
     pub use crate::slab::{NodeSlab, Slab, Slot};
     pub use crate::sync::check::{mutant_hits, set_mutant};

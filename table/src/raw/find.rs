@@ -21,50 +21,49 @@ impl Table {
     /// cache line is touched besides the entry itself.
     #[inline]
     pub fn find<R>(&self, guard: &Guard, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
-        let _ = guard;
-        let s = self.root.load();
-        // SAFETY: the latch yields a generation that was the root while we were pinned: not freed before we unpin.
-        let mut array: &Array = unsafe { &*s.array };
-        // From the latch, not from the header: one cache line less on the way to the bucket.
-        let mut lines = s.lines.cast_const();
-        let mut len = s.len;
-        let tag = tag_of(hash);
+        // The common case in as few instructions as it takes, since cache misses of successive look-ups overlap only
+        // within the processor's window: no publication under way, no resize running, nothing recycled under us. Then
+        // `next` is looked at before the walk, and MOVED, which comes after `next`, only at the end of a miss.
+        if let Some(s) = self.root.try_load() {
+            // SAFETY: the latch yields a generation that was the root while we were pinned: not freed before we unpin.
+            let array: &Array = unsafe { &*s.array };
+            if array.next().is_none() {
+                let b = crate::scale::reciprocal_scale(hash, s.len as u64) as usize;
+                // SAFETY: `b` is below `len`, the number of lines of that generation. The latch gives their address: one
+                // cache line less on the way than through the header.
+                let head: &Line = unsafe { &*s.lines.cast_const().add(b) };
+                match walk(head, tag_of(hash), &mut eq) {
+                    Ok(found) => return Some(found),
+                    Err(end) if ticket::complete(head, end) => return None,
+                    Err(_) => {}
+                }
+            }
+        }
+        self.find_anew(guard, hash, eq)
+    }
+
+    /// The general case, from the start.
+    #[cold]
+    #[inline(never)]
+    fn find_anew<R>(&self, guard: &Guard, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
+        let mut array = self.root_array(guard);
         loop {
-            let b = crate::scale::reciprocal_scale(hash, len as u64) as usize;
-            let next = array.next();
-            // SAFETY: `b < len`, and `lines` is the array of `len` lines of a generation that we may look at.
-            let head: &Line = unsafe { &*lines.add(b) };
-            let passed = next.is_some() && b < array.watermark();
+            let b = array.bucket(hash);
+            let head = array.head(b);
+            let passed = b < array.watermark() && !mutant("find:ignore-watermark");
             if passed || ticket::load(head) & ticket::MOVED != 0 {
-                // MOVED is set after `next`, and we saw it with Acquire.
-                let Some(n) = array.next() else { continue };
-                array = n;
-                lines = n.snapshot().lines.cast_const();
-                len = n.len();
+                // Watermark and MOVED are set after `next`, and we saw them with Acquire.
+                if let Some(next) = array.next() {
+                    array = next;
+                }
                 continue;
             }
-            let mut line = head;
-            let end = loop {
-                let tags = line.tags();
-                for i in tags.matching(tag) {
-                    let x = line.handle(i);
-                    if x != 0
-                        && let Some(found) = eq(x)
-                    {
-                        return Some(found);
-                    }
-                }
-                let link = line.link();
-                if nulls::is_end(link) {
-                    break link;
-                }
-                // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
-                line = unsafe { &*link };
-            };
-            if ticket::complete(head, end) || mutant("find:skip-complete") {
-                return None;
+            match walk(head, tag_of(hash), &mut eq) {
+                Ok(found) => return Some(found),
+                Err(end) if ticket::complete(head, end) || mutant("find:skip-complete") => return None,
+                // Drifted, or moved under us: again from the same generation, which leads on.
+                Err(_) => local::count_restart(),
             }
-            local::count_restart();
         }
     }
 
@@ -107,5 +106,28 @@ impl Table {
                 found(i, self.find(guard, hash, |x| eq(i, x)));
             }
         }
+    }
+}
+
+/// Shows the handles of a chain that have this tag to `eq` until it yields a value. Else returns where the walk ended.
+#[inline(always)]
+fn walk<R>(head: &Line, tag: u8, eq: &mut impl FnMut(u32) -> Option<R>) -> Result<R, *mut Line> {
+    let mut line = head;
+    loop {
+        let tags = line.tags();
+        for i in tags.matching(tag) {
+            let x = line.handle(i);
+            if x != 0
+                && let Some(found) = eq(x)
+            {
+                return Ok(found);
+            }
+        }
+        let link = line.link();
+        if nulls::is_end(link) {
+            return Err(link);
+        }
+        // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
+        line = unsafe { &*link };
     }
 }

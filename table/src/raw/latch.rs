@@ -50,20 +50,26 @@ impl Latch {
         Self { seq: AtomicUsize::new(0), copies: [Copy::new(s), Copy::new(s)] }
     }
 
-    /// The current generation.
+    /// The current generation, unless a publication passed while we looked.
     #[inline(always)]
+    pub(crate) fn try_load(&self) -> Option<Snapshot> {
+        let seq = self.seq.load(order::latch_begin());
+        let copy = &self.copies[seq & 1];
+        // Relaxed: the fence below orders these before the second look at the count.
+        let s = Snapshot {
+            array: copy.array.load(Relaxed),
+            lines: copy.lines.load(Relaxed),
+            len: copy.len.load(Relaxed),
+        };
+        fence(order::latch_read_fence());
+        (self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck")).then_some(s)
+    }
+
+    /// The current generation.
+    #[inline]
     pub(crate) fn load(&self) -> Snapshot {
         loop {
-            let seq = self.seq.load(order::latch_begin());
-            let copy = &self.copies[seq & 1];
-            // Relaxed: the fence below orders these before the second look at the count.
-            let s = Snapshot {
-                array: copy.array.load(Relaxed),
-                lines: copy.lines.load(Relaxed),
-                len: copy.len.load(Relaxed),
-            };
-            fence(order::latch_read_fence());
-            if self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck") {
+            if let Some(s) = self.try_load() {
                 return s;
             }
             crate::sync::spin_hint();

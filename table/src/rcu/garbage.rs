@@ -96,6 +96,25 @@ impl<T> Shard<T> {
         self.next += 1;
     }
 
+    /// Closes the bag if it is full, or whatever it holds.
+    fn close_if_due(&mut self, all: bool) {
+        if all {
+            self.limit = MIN_BATCH;
+            self.close();
+        } else if self.is_due() {
+            self.limit = (self.limit * 2).min(MAX_BATCH);
+            self.close();
+        }
+    }
+
+    /// The number below which batches may begin their grace period now, if any has not.
+    fn not_begun(&self) -> Option<u64> {
+        self.batches
+            .iter()
+            .any(|b| b.stamp == NOT_BEGUN)
+            .then_some(self.next)
+    }
+
     /// Lists a batch again. Without memory for that its items are lost.
     fn put_back(&mut self, batch: Batch<T>) {
         if self.batches.try_reserve(1).is_ok() {
@@ -182,8 +201,16 @@ impl<T> Garbage<T> {
     }
 
     fn work(&self, shard: &Lock<Shard<T>>, all: bool, free: &mut impl FnMut(T)) {
-        if let Some(before) = Self::close(shard, all) {
+        let (listed, not_begun) = {
+            let mut shard = shard.lock();
+            shard.close_if_due(all);
+            (!shard.batches.is_empty(), shard.not_begun())
+        };
+        if let Some(before) = not_begun {
             self.begin(shard, before);
+        }
+        if !listed {
+            return;
         }
         let completed = self.domain.completed();
         while let Some(batch) = Self::take_ended(shard, completed) {
@@ -192,23 +219,6 @@ impl<T> Garbage<T> {
                 free(item);
             }
         }
-    }
-
-    /// Closes the bag if it is due. The number below which batches may begin their grace period now, if any has not.
-    fn close(shard: &Lock<Shard<T>>, all: bool) -> Option<u64> {
-        let mut shard = shard.lock();
-        if all {
-            shard.limit = MIN_BATCH;
-            shard.close();
-        } else if shard.is_due() {
-            shard.limit = (shard.limit * 2).min(MAX_BATCH);
-            shard.close();
-        }
-        shard
-            .batches
-            .iter()
-            .any(|b| b.stamp == NOT_BEGUN)
-            .then_some(shard.next)
     }
 
     /// Begins the grace period of the batches numbered below `before`. If the kernel refuses, they wait for another time.

@@ -44,6 +44,11 @@ impl Guard {
             self.record.refresh(domain());
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn record(&self) -> &'static Record {
+        self.record
+    }
 }
 
 impl Drop for Guard {

@@ -57,6 +57,8 @@ mod guard;
 mod local;
 mod membarrier;
 mod record;
+#[cfg(all(test, not(nulls_loom)))]
+mod tests;
 
 #[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
 pub(crate) mod garbage;

@@ -19,11 +19,14 @@
 //! locks of the shards concerned, so whoever holds *all* the shards' locks sees every free handle. That is how
 //! exhaustion is exact: [`Exhausted::Limit`] means that at one moment during the call every handle was given out.
 //!
-//! A shard that runs dry looks at one other shard, each time the next one, before it takes handles never used: in a
-//! producer–consumer pattern freed slots find their way back, and memory stays proportional to what is in use.
+//! A shard that runs dry looks at another one before it takes handles never used, and stays with that one as long as
+//! it has some to spare: where one thread allocates and another frees, slots find their way back, and memory stays
+//! proportional to what is in use.
 
 mod node;
 mod shard;
+#[cfg(all(test, not(nulls_loom)))]
+mod tests;
 
 #[allow(unused_imports, reason = "the map is on its way")]
 pub use node::NodeSlab;
@@ -285,16 +288,23 @@ impl<S: Slot> Slab<S> {
     #[cold]
     fn alloc_slow(&self, me: usize, out: &mut [u32]) -> Result<(), Exhausted> {
         let mut shard = self.shards.get(me).lock();
-        let mut have = 0;
-        let mut no_memory = false;
+        let (mut have, mut looked, mut no_memory) = (0, false, false);
         while have < out.len() {
             if let Some(handle) = self.take(&mut shard) {
                 out[have] = handle;
                 have += 1;
                 continue;
             }
-            match self.refill(&mut shard, me) {
-                Refill::Done => {}
+            if let Some(victim) = shard.victim(me, self.shards.len())
+                && !looked
+            {
+                drop(shard);
+                shard = self.share(me, victim);
+                looked = true;
+                continue;
+            }
+            match self.refill(&mut shard) {
+                Refill::Done => looked = false,
                 Refill::NoSegment(k) if !no_memory => {
                     drop(shard);
                     no_memory = self.grow(k, Pages::Small).is_err();
@@ -318,20 +328,28 @@ impl<S: Slot> Slab<S> {
         Ok(())
     }
 
-    /// Fills a dry shard, which the caller holds, from another one or with fresh handles.
-    fn refill(&self, own: &mut Shard, me: usize) -> Refill {
-        if let Some(victim) = own.next_victim(me, self.shards.len())
-            && let Some(mut other) = self.shards.get(victim).try_lock()
-            && other.freed() >= BATCH
-        {
-            self.shift(&mut other, own, BATCH);
-            return Refill::Done;
+    /// Lets the dry shard `me`, whose lock it returns, have some of `victim`'s freed slots, if that has many.
+    fn share(&self, me: usize, victim: usize) -> Held<'_, Shard> {
+        let (first, second) = (me.min(victim), me.max(victim));
+        let first = self.shards.get(first).lock();
+        let second = self.shards.get(second).lock();
+        let (mut own, mut other) = if me < victim {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        if own.available() == 0 {
+            if other.freed() >= BATCH {
+                self.shift(&mut other, &mut own, BATCH);
+            } else {
+                own.next_victim();
+            }
         }
-        self.refill_fresh(own)
+        own
     }
 
     /// Gives a shard, which the caller holds and whose range is empty, handles never used.
-    fn refill_fresh(&self, own: &mut Shard) -> Refill {
+    fn refill(&self, own: &mut Shard) -> Refill {
         let mut from = self.fresh.load(order::slab_fresh());
         loop {
             if from > self.limit {
@@ -374,7 +392,7 @@ impl<S: Slot> Slab<S> {
     /// `me`, whose lock it returns.
     #[cold]
     fn gather(&self, me: usize, wanted: u32) -> Result<Held<'_, Shard>, Exhausted> {
-        // In index order, while holding none: everybody else waits for at most one lock, so this cannot deadlock.
+        // Locks are only ever waited for in index order, so that this cannot deadlock.
         let mut all: [Option<Held<'_, Shard>>; stripe::MAX] = [const { None }; stripe::MAX];
         for (i, held) in all.iter_mut().enumerate().take(self.shards.len()) {
             let skip = check::mutant("slab:gather-without-all-locks") && i != me;
@@ -397,7 +415,7 @@ impl<S: Slot> Slab<S> {
                 unsafe { self.put(&mut own, handle) };
             }
             // Nobody moves the mark while we hold every lock.
-            match self.refill_fresh(&mut own) {
+            match self.refill(&mut own) {
                 Refill::Done => {}
                 Refill::NoFresh => return Err(Exhausted::Limit),
                 Refill::NoSegment(_) => return Err(Exhausted::Memory),
