@@ -11,8 +11,13 @@ fn main() {
         .ok()
         .filter(|o| o.status.success())
         .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
-    println!("cargo::rustc-env=BENCH_RUSTC={}", version.as_deref().unwrap_or("unknown"));
-    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().replace('\x1f', " ");
+    println!(
+        "cargo::rustc-env=BENCH_RUSTC={}",
+        version.as_deref().unwrap_or("unknown")
+    );
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS")
+        .unwrap_or_default()
+        .replace('\x1f', " ");
     println!("cargo::rustc-env=BENCH_RUSTFLAGS={flags}");
     let profile = env::var("PROFILE").unwrap_or_default();
     println!("cargo::rustc-env=BENCH_PROFILE={profile}");

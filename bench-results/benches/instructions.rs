@@ -9,7 +9,9 @@
 use bench_results::contender::{Dash, Map, Nulls, NullsAtomic, NullsHeld, Session};
 use bench_results::measure::{Build, filled};
 use bench_results::workload::{Presence, Stream, folded, permuted, value_of};
-use iai_callgrind::{Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+use iai_callgrind::{
+    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
 use std::hint::black_box;
 
 /// Operations of one run of the look-up and update figures; the others take as many as there are entries.
@@ -22,9 +24,14 @@ struct Work<M> {
 }
 
 fn lookups<M: Map>(entries: usize, presence: Presence) -> Work<M> {
-    let mut keys = Stream::with_length(entries, presence, 1, OPERATIONS).keys().to_vec();
+    let mut keys = Stream::with_length(entries, presence, 1, OPERATIONS)
+        .keys()
+        .to_vec();
     keys.truncate(OPERATIONS);
-    let work = Work { map: filled::<M>(entries, Build::Presized), keys };
+    let work = Work {
+        map: filled::<M>(entries, Build::Presized),
+        keys,
+    };
     warm(&work.map);
     work
 }
@@ -43,25 +50,37 @@ fn misses<M: Map>(entries: usize) -> Work<M> {
 }
 
 fn grown<M: Map>(entries: usize) -> Work<M> {
-    let work = Work { map: M::empty(), keys: permuted(entries, 3) };
+    let work = Work {
+        map: M::empty(),
+        keys: permuted(entries, 3),
+    };
     warm(&work.map);
     work
 }
 
 fn presized<M: Map>(entries: usize) -> Work<M> {
-    let work = Work { map: M::presized(entries), keys: permuted(entries, 3) };
+    let work = Work {
+        map: M::presized(entries),
+        keys: permuted(entries, 3),
+    };
     warm(&work.map);
     work
 }
 
 fn full<M: Map>(entries: usize) -> Work<M> {
-    Work { map: filled::<M>(entries, Build::Grown), keys: permuted(entries, 2) }
+    Work {
+        map: filled::<M>(entries, Build::Grown),
+        keys: permuted(entries, 2),
+    }
 }
 
 #[inline(always)]
 fn get<M: Map>(work: Work<M>) -> (Work<M>, u64) {
     let session = black_box(&work.map).session();
-    let sum = work.keys.iter().fold(0u64, |sum, &k| sum.wrapping_add(folded(session.get(k))));
+    let sum = work
+        .keys
+        .iter()
+        .fold(0u64, |sum, &k| sum.wrapping_add(folded(session.get(k))));
     drop(session);
     (work, sum)
 }
@@ -69,7 +88,11 @@ fn get<M: Map>(work: Work<M>) -> (Work<M>, u64) {
 #[inline(always)]
 fn insert<M: Map>(work: Work<M>) -> (Work<M>, u64) {
     let session = black_box(&work.map).session();
-    let n = work.keys.iter().filter(|&&k| session.insert(k, value_of(k)).is_none()).count();
+    let n = work
+        .keys
+        .iter()
+        .filter(|&&k| session.insert(k, value_of(k)).is_none())
+        .count();
     drop(session);
     (work, n as u64)
 }
@@ -85,7 +108,11 @@ fn update<M: Map>(work: Work<M>) -> (Work<M>, u64) {
 #[inline(always)]
 fn replace<M: Map>(work: Work<M>) -> (Work<M>, u64) {
     let session = black_box(&work.map).session();
-    let n = work.keys.iter().filter(|&&k| session.insert(k, value_of(k)).is_some()).count();
+    let n = work
+        .keys
+        .iter()
+        .filter(|&&k| session.insert(k, value_of(k)).is_some())
+        .count();
     drop(session);
     (work, n as u64)
 }
@@ -93,7 +120,11 @@ fn replace<M: Map>(work: Work<M>) -> (Work<M>, u64) {
 #[inline(always)]
 fn remove<M: Map>(work: Work<M>) -> (Work<M>, u64) {
     let session = black_box(&work.map).session();
-    let n = work.keys.iter().filter(|&&k| session.remove(k).is_some()).count();
+    let n = work
+        .keys
+        .iter()
+        .filter(|&&k| session.remove(k).is_some())
+        .count();
     drop(session);
     (work, n as u64)
 }
@@ -106,7 +137,10 @@ fn iterate<M: Map>(work: Work<M>) -> (Work<M>, u64) {
 
 /// Checks a sum of values, outside of what is counted.
 fn check_sum<M: Map>((work, sum): (Work<M>, u64)) {
-    let expected = work.keys.iter().fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
+    let expected = work
+        .keys
+        .iter()
+        .fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
     assert_eq!(sum, expected, "{}", M::NAME);
 }
 

@@ -42,7 +42,12 @@ fn lookups(c: &mut Criterion) {
 }
 
 fn shared(c: &mut Criterion) {
-    let mut contenders: [Bench; 4] = [bench::<Nulls>, bench::<Dash<0>>, bench::<NullsHeld>, bench::<Dash<256>>];
+    let mut contenders: [Bench; 4] = [
+        bench::<Nulls>,
+        bench::<Dash<0>>,
+        bench::<NullsHeld>,
+        bench::<Dash<256>>,
+    ];
     for presence in [Presence::Hit, Presence::Miss] {
         contenders.iter().for_each(|b| b(c, presence, 1_000, 2));
         contenders.reverse();

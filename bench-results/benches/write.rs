@@ -4,7 +4,9 @@ use bench_results::contender::{Dash, Map, Nulls, NullsAtomic};
 use bench_results::measure::{Build, filled, insert_time, overwrite_time, remove_time};
 use bench_results::workload::{Presence, Stream, permuted};
 use core::time::Duration;
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
 
 const ENTRIES: usize = 1_000_000;
 
@@ -33,9 +35,11 @@ fn turnover<M: Map>(c: &mut Criterion, figure: &str, build: Build) {
 }
 
 fn turnovers(c: &mut Criterion) {
-    for (figure, build) in
-        [("insert-growing", Build::Grown), ("insert-presized", Build::Presized), ("remove", Build::Grown)]
-    {
+    for (figure, build) in [
+        ("insert-growing", Build::Grown),
+        ("insert-presized", Build::Presized),
+        ("remove", Build::Grown),
+    ] {
         turnover::<Nulls>(c, figure, build);
         turnover::<Dash<0>>(c, figure, build);
     }

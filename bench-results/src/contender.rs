@@ -90,7 +90,13 @@ macro_rules! dispatch {
 }
 
 /// The names that [`dispatch!`](crate::dispatch) knows.
-pub const ALL: &[&str] = &["nulls", "nulls-held", "nulls-atomic", "dashmap", "dashmap-256"];
+pub const ALL: &[&str] = &[
+    "nulls",
+    "nulls-held",
+    "nulls-atomic",
+    "dashmap",
+    "dashmap-256",
+];
 
 /// nulls, pinned anew for every operation.
 #[derive(Debug)]
@@ -247,12 +253,19 @@ impl Session for NullsAtomicSession<'_> {
 
     #[inline]
     fn insert(&self, key: u64, value: u64) -> Option<u64> {
-        self.0.pin().insert(key, AtomicU64::new(value)).map(|v| v.load(Ordering::Relaxed))
+        self.0
+            .pin()
+            .insert(key, AtomicU64::new(value))
+            .map(|v| v.load(Ordering::Relaxed))
     }
 
     #[inline]
     fn increment(&self, key: u64) -> bool {
-        self.0.pin().get(&key).map(|v| v.fetch_add(1, Ordering::Relaxed)).is_some()
+        self.0
+            .pin()
+            .get(&key)
+            .map(|v| v.fetch_add(1, Ordering::Relaxed))
+            .is_some()
     }
 
     #[inline]
@@ -261,7 +274,10 @@ impl Session for NullsAtomicSession<'_> {
     }
 
     fn sum(&self) -> u64 {
-        self.0.pin().iter().fold(0, |a, (_, v)| a.wrapping_add(v.load(Ordering::Relaxed)))
+        self.0
+            .pin()
+            .iter()
+            .fold(0, |a, (_, v)| a.wrapping_add(v.load(Ordering::Relaxed)))
     }
 }
 
@@ -311,7 +327,10 @@ impl Session for DashSession<'_> {
 
     #[inline]
     fn increment(&self, key: u64) -> bool {
-        self.0.get_mut(&key).map(|mut v| *v = v.wrapping_add(1)).is_some()
+        self.0
+            .get_mut(&key)
+            .map(|mut v| *v = v.wrapping_add(1))
+            .is_some()
     }
 
     #[inline]

@@ -41,7 +41,10 @@ impl Environment {
         let field = |path, name: &str| {
             file(path)
                 .lines()
-                .find_map(|l| l.strip_prefix(name).map(|v| v.trim_start_matches([' ', '\t', ':']).to_owned()))
+                .find_map(|l| {
+                    l.strip_prefix(name)
+                        .map(|v| v.trim_start_matches([' ', '\t', ':']).to_owned())
+                })
                 .unwrap_or_else(|| "unknown".into())
         };
         Self {
@@ -53,7 +56,9 @@ impl Environment {
                 .and_then(|n| n.parse().ok())
                 .unwrap_or(0),
             kernel: file("/proc/sys/kernel/osrelease").trim().to_owned(),
-            huge_pages: file("/sys/kernel/mm/transparent_hugepage/enabled").trim().to_owned(),
+            huge_pages: file("/sys/kernel/mm/transparent_hugepage/enabled")
+                .trim()
+                .to_owned(),
             rustc: env!("BENCH_RUSTC").into(),
             rustflags: env!("BENCH_RUSTFLAGS").into(),
             profile: env!("BENCH_PROFILE").into(),
@@ -72,14 +77,28 @@ impl Environment {
 }
 
 fn git(args: &[&str]) -> Option<String> {
-    let out = Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(args).output().ok()?;
-    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    let out = Command::new("git")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(args)
+        .output()
+        .ok()?;
+    out.status
+        .success()
+        .then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
 
 /// The commit checked out. Results that an earlier measurement has just written do not make it dirty.
 fn commit() -> String {
-    let Some(head) = git(&["rev-parse", "HEAD"]) else { return "unknown".into() };
-    match git(&["status", "--porcelain", "--", ":/", ":!/bench-results/results"]) {
+    let Some(head) = git(&["rev-parse", "HEAD"]) else {
+        return "unknown".into();
+    };
+    match git(&[
+        "status",
+        "--porcelain",
+        "--",
+        ":/",
+        ":!/bench-results/results",
+    ]) {
         Some(changes) if changes.is_empty() => head,
         _ => head + "-dirty",
     }
@@ -87,9 +106,13 @@ fn commit() -> String {
 
 /// The share of processor time in use during `time`, while this process sleeps, in percent.
 fn busy(time: Duration) -> f64 {
-    let Some((idle0, all0)) = ticks() else { return 0.0 };
+    let Some((idle0, all0)) = ticks() else {
+        return 0.0;
+    };
     std::thread::sleep(time);
-    let Some((idle1, all1)) = ticks() else { return 0.0 };
+    let Some((idle1, all1)) = ticks() else {
+        return 0.0;
+    };
     let all = all1.saturating_sub(all0).max(1) as f64;
     let idle = idle1.saturating_sub(idle0) as f64;
     (100.0 * (1.0 - idle / all)).clamp(0.0, 100.0)
@@ -98,7 +121,13 @@ fn busy(time: Duration) -> f64 {
 /// Idle and total ticks of all processors since the start.
 fn ticks() -> Option<(u64, u64)> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
-    let fields: Vec<u64> =
-        stat.lines().next()?.split_whitespace().skip(1).take(8).map(|f| f.parse().unwrap_or(0)).collect();
+    let fields: Vec<u64> = stat
+        .lines()
+        .next()?
+        .split_whitespace()
+        .skip(1)
+        .take(8)
+        .map(|f| f.parse().unwrap_or(0))
+        .collect();
     Some((fields.get(3)? + fields.get(4)?, fields.iter().sum()))
 }

@@ -91,7 +91,12 @@ struct Notes {
 impl Notes {
     fn new() -> Self {
         let histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds");
-        Self { histogram, max: 0, max_at: 0, most_moved: None }
+        Self {
+            histogram,
+            max: 0,
+            max_at: 0,
+            most_moved: None,
+        }
     }
 
     #[inline]
@@ -114,7 +119,13 @@ impl Notes {
 
     fn spread(&self) -> Spread {
         let at = |q| self.histogram.value_at_quantile(q);
-        Spread { p50: at(0.5), p99: at(0.99), p99_9: at(0.999), p99_99: at(0.9999), max: self.max }
+        Spread {
+            p50: at(0.5),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            p99_99: at(0.9999),
+            max: self.max,
+        }
     }
 }
 
@@ -146,7 +157,12 @@ fn grow<M: Map>(task: Task) -> Growth {
         }
     });
     let sum = keys.iter().fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
-    assert_eq!(map.session().sum(), sum, "{}: an insertion was lost", M::NAME);
+    assert_eq!(
+        map.session().sum(),
+        sum,
+        "{}: an insertion was lost",
+        M::NAME
+    );
     drop(map);
     let (_, floor) = noted(task.threads, |_, notes| {
         let begin = Instant::now();
@@ -170,9 +186,16 @@ fn grow<M: Map>(task: Task) -> Growth {
 /// The subcommand.
 pub fn run(a: &Arguments) -> Result<()> {
     for name in &a.contenders {
-        ensure!(contender::ALL.contains(&name.as_str()), "no contender {name}; there are {:?}", contender::ALL);
+        ensure!(
+            contender::ALL.contains(&name.as_str()),
+            "no contender {name}; there are {:?}",
+            contender::ALL
+        );
     }
-    ensure!(a.rounds > 0 && a.entries > 0, "at least one round and one entry");
+    ensure!(
+        a.rounds > 0 && a.entries > 0,
+        "at least one round and one entry"
+    );
     ensure!(a.threads.iter().all(|&n| n > 0), "threads from 1 on");
     let environment = a.output.environment()?;
     let mut growths: Vec<Growth> = Vec::new();
@@ -180,7 +203,11 @@ pub fn run(a: &Arguments) -> Result<()> {
     for &threads in &a.threads {
         for _ in 0..a.rounds {
             for contender in &turn {
-                let task = Task { contender: contender.clone(), entries: a.entries, threads };
+                let task = Task {
+                    contender: contender.clone(),
+                    entries: a.entries,
+                    threads,
+                };
                 let growth = in_fresh_process("grow-once", &task)?;
                 print(&growth);
                 growths.push(growth);
@@ -189,7 +216,9 @@ pub fn run(a: &Arguments) -> Result<()> {
         }
         for contender in &a.contenders {
             let of = |f: fn(&Growth) -> u64| {
-                let mine = growths.iter().filter(|g| g.task.contender == *contender && g.task.threads == threads);
+                let mine = growths
+                    .iter()
+                    .filter(|g| g.task.contender == *contender && g.task.threads == threads);
                 quartiles(&mine.map(|g| f(g) as f64 / 1e6).collect::<Vec<_>>()).1
             };
             println!(
@@ -199,16 +228,33 @@ pub fn run(a: &Arguments) -> Result<()> {
             );
         }
     }
-    a.output.write("growth.json", &Results { environment, growths })
+    a.output.write(
+        "growth.json",
+        &Results {
+            environment,
+            growths,
+        },
+    )
 }
 
 fn print(g: &Growth) {
-    let Spread { p50, p99, p99_9, p99_99, max } = g.insert;
+    let Spread {
+        p50,
+        p99,
+        p99_9,
+        p99_99,
+        max,
+    } = g.insert;
     print!(
         "{:<14} x{} {:.2} s  p50 {p50} p99 {p99} p99.9 {p99_9} p99.99 {p99_99} max {max} ns (at {})  floor p99.99 {} max {} ns",
         g.task.contender, g.task.threads, g.seconds, g.longest_at, g.floor.p99_99, g.floor.max
     );
-    println!("{}", g.most_moved.map(|m| format!("  moved at most {m} buckets")).unwrap_or_default());
+    println!(
+        "{}",
+        g.most_moved
+            .map(|m| format!("  moved at most {m} buckets"))
+            .unwrap_or_default()
+    );
 }
 
 /// The fresh process's part.
@@ -216,8 +262,8 @@ pub fn once() -> Result<()> {
     let mut task = String::new();
     stdin().read_to_string(&mut task)?;
     let task: Task = serde_json::from_str(&task)?;
-    let growth =
-        dispatch!(task.contender.clone().as_str(), M => grow::<M>(task)).context("no such contender")?;
+    let growth = dispatch!(task.contender.clone().as_str(), M => grow::<M>(task))
+        .context("no such contender")?;
     println!("{}", serde_json::to_string(&growth)?);
     Ok(())
 }

@@ -81,7 +81,9 @@ impl Plan {
     fn lookups<M: Map>(&self, presence: Presence) -> Vec<f64> {
         let map = filled::<M>(self.entries, self.build);
         let stream = Stream::new(self.entries, presence, 1);
-        self.repeat(stream.keys().len() as u64, |count| lookup_time(&map, &stream, self.threads, count))
+        self.repeat(stream.keys().len() as u64, |count| {
+            lookup_time(&map, &stream, self.threads, count)
+        })
     }
 
     fn overwrites<M: Map>(&self) -> Vec<f64> {
@@ -95,7 +97,12 @@ impl Plan {
             overwrite_time(&map, &stream, self.threads, count, increment)
         });
         let after = before.wrapping_add(if increment { written } else { 0 });
-        assert_eq!(map.session().sum(), after, "{}: an update was lost", M::NAME);
+        assert_eq!(
+            map.session().sum(),
+            after,
+            "{}: an update was lost",
+            M::NAME
+        );
         samples
     }
 
@@ -108,25 +115,38 @@ impl Plan {
             let insert = insert_time(&map, &keys, self.threads);
             if self.figure == Figure::Insert {
                 let sum = keys.iter().fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
-                assert_eq!(map.session().sum(), sum, "{}: an insertion was lost", M::NAME);
+                assert_eq!(
+                    map.session().sum(),
+                    sum,
+                    "{}: an insertion was lost",
+                    M::NAME
+                );
                 return insert;
             }
             let remove = remove_time(&map, &others, self.threads);
             assert_eq!(map.session().sum(), 0, "{}: something is left", M::NAME);
             remove
         };
-        self.repeat(per_thread, |count| (0..count.div_ceil(per_thread)).map(|_| once()).sum())
+        self.repeat(per_thread, |count| {
+            (0..count.div_ceil(per_thread)).map(|_| once()).sum()
+        })
     }
 
     fn iterations<M: Map>(&self) -> Vec<f64> {
         let map = filled::<M>(self.entries, self.build);
-        let sum = (0..self.entries as u64)
-            .fold(0u64, |a, i| a.wrapping_add(value_of(crate::workload::present(i))));
+        let sum = (0..self.entries as u64).fold(0u64, |a, i| {
+            a.wrapping_add(value_of(crate::workload::present(i)))
+        });
         let round = self.entries as u64;
         self.repeat(round, |count| {
             timed(self.threads, |_| {
                 for _ in 0..count.div_ceil(round) {
-                    assert_eq!(black_box(&map).session().sum(), sum, "{}: iteration", M::NAME);
+                    assert_eq!(
+                        black_box(&map).session().sum(),
+                        sum,
+                        "{}: iteration",
+                        M::NAME
+                    );
                 }
             })
         })
@@ -161,7 +181,12 @@ pub fn filled<M: Map>(entries: usize, build: Build) -> M {
     let map = make::<M>(entries, build);
     let session = map.session();
     for k in permuted(entries, 3) {
-        assert_eq!(session.insert(k, value_of(k)), None, "{}: a key twice", M::NAME);
+        assert_eq!(
+            session.insert(k, value_of(k)),
+            None,
+            "{}: a key twice",
+            M::NAME
+        );
     }
     drop(session);
     map
@@ -182,7 +207,8 @@ pub fn lookup_time<M: Map>(map: &M, stream: &Stream, threads: usize, count: u64)
         let start = start_of(t, threads, stream);
         let session = black_box(map).session();
         let sum = stream.each(start, count, |keys| {
-            keys.iter().fold(0u64, |sum, &k| sum.wrapping_add(folded(session.get(k))))
+            keys.iter()
+                .fold(0u64, |sum, &k| sum.wrapping_add(folded(session.get(k))))
         });
         (sum, stream.expected(start, count))
     })
@@ -193,7 +219,13 @@ pub fn lookup_time<M: Map>(map: &M, stream: &Stream, threads: usize, count: u64)
 /// # Panics
 /// When a key is missing.
 #[must_use]
-pub fn overwrite_time<M: Map>(map: &M, stream: &Stream, threads: usize, count: u64, increment: bool) -> Duration {
+pub fn overwrite_time<M: Map>(
+    map: &M,
+    stream: &Stream,
+    threads: usize,
+    count: u64,
+    increment: bool,
+) -> Duration {
     timed(threads, |t| {
         let session = black_box(map).session();
         let done = stream.each(start_of(t, threads, stream), count, |keys| {
@@ -218,7 +250,10 @@ pub fn insert_time<M: Map>(map: &M, keys: &[u64], threads: usize) -> Duration {
     timed(threads, |t| {
         let keys = share(keys, t, threads);
         let session = black_box(map).session();
-        let new = keys.iter().filter(|&&k| session.insert(k, value_of(k)).is_none()).count();
+        let new = keys
+            .iter()
+            .filter(|&&k| session.insert(k, value_of(k)).is_none())
+            .count();
         (new, keys.len())
     })
 }
@@ -232,7 +267,10 @@ pub fn remove_time<M: Map>(map: &M, keys: &[u64], threads: usize) -> Duration {
     timed(threads, |t| {
         let keys = share(keys, t, threads);
         let session = black_box(map).session();
-        let gone = keys.iter().filter(|&&k| session.remove(k) == Some(value_of(k))).count();
+        let gone = keys
+            .iter()
+            .filter(|&&k| session.remove(k) == Some(value_of(k)))
+            .count();
         (gone, keys.len())
     })
 }
@@ -285,7 +323,7 @@ pub fn timed<O: Outcome>(threads: usize, work: impl Fn(usize) -> O + Sync) -> Du
                     while arrived.load(Ordering::Relaxed) < threads {
                         spin_loop();
                         spins += 1;
-                        if spins.is_multiple_of(1 << 16) {
+                        if spins.is_multiple_of(1 << 12) {
                             // More threads than processors: let the others come.
                             std::thread::yield_now();
                         }
@@ -298,10 +336,21 @@ pub fn timed<O: Outcome>(threads: usize, work: impl Fn(usize) -> O + Sync) -> Du
                 })
             })
             .collect();
-        running.into_iter().map(|r| r.join().expect("a worker's result was right")).collect()
+        running
+            .into_iter()
+            .map(|r| r.join().expect("a worker's result was right"))
+            .collect()
     });
-    let first = spans.iter().map(|s| s.0).min().expect("at least one thread");
-    let last = spans.iter().map(|s| s.1).max().expect("at least one thread");
+    let first = spans
+        .iter()
+        .map(|s| s.0)
+        .min()
+        .expect("at least one thread");
+    let last = spans
+        .iter()
+        .map(|s| s.1)
+        .max()
+        .expect("at least one thread");
     last - first
 }
 
@@ -316,10 +365,20 @@ mod tests {
         for name in crate::contender::ALL {
             for &figure in Figure::value_variants() {
                 for (threads, build) in [(1, Build::Presized), (2, Build::Grown)] {
-                    let plan =
-                        Plan { figure, entries: 500, threads, build, sample: Duration::from_micros(100), samples: 2 };
-                    let samples = dispatch!(*name, M => plan.run::<M>()).expect("a known contender");
-                    assert!(samples.len() == 2 && samples.iter().all(|&s| s > 0.0), "{name} {figure:?}: {samples:?}");
+                    let plan = Plan {
+                        figure,
+                        entries: 500,
+                        threads,
+                        build,
+                        sample: Duration::from_micros(100),
+                        samples: 2,
+                    };
+                    let samples =
+                        dispatch!(*name, M => plan.run::<M>()).expect("a known contender");
+                    assert!(
+                        samples.len() == 2 && samples.iter().all(|&s| s > 0.0),
+                        "{name} {figure:?}: {samples:?}"
+                    );
                 }
             }
         }

@@ -107,15 +107,29 @@ fn plans(a: &Arguments) -> Vec<Plan> {
         Figure::Remove,
         Figure::Iterate,
     ];
-    let figures = if a.figures.is_empty() { FIGURES.to_vec() } else { a.figures.clone() };
-    let (sample, samples) =
-        if a.quick { (Duration::from_millis(2), 1) } else { (Duration::from_millis(a.sample_ms), a.samples) };
+    let figures = if a.figures.is_empty() {
+        FIGURES.to_vec()
+    } else {
+        a.figures.clone()
+    };
+    let (sample, samples) = if a.quick {
+        (Duration::from_millis(2), 1)
+    } else {
+        (Duration::from_millis(a.sample_ms), a.samples)
+    };
     let mut plans = Vec::new();
     for &figure in &figures {
         for &entries in a.entries.iter().filter(|&&n| !a.quick || n <= 100_000) {
             for &threads in &a.threads {
                 for &build in &a.builds {
-                    plans.push(Plan { figure, entries, threads, build, sample, samples });
+                    plans.push(Plan {
+                        figure,
+                        entries,
+                        threads,
+                        build,
+                        sample,
+                        samples,
+                    });
                 }
             }
         }
@@ -125,12 +139,25 @@ fn plans(a: &Arguments) -> Vec<Plan> {
 
 /// The subcommand.
 pub fn run(a: &Arguments) -> Result<()> {
-    ensure!(a.contenders.contains(&a.base), "the base must be among the contenders");
+    ensure!(
+        a.contenders.contains(&a.base),
+        "the base must be among the contenders"
+    );
     for name in &a.contenders {
-        ensure!(contender::ALL.contains(&name.as_str()), "no contender {name}; there are {:?}", contender::ALL);
+        ensure!(
+            contender::ALL.contains(&name.as_str()),
+            "no contender {name}; there are {:?}",
+            contender::ALL
+        );
     }
-    ensure!(a.rounds > 0 && a.samples > 0, "at least one round and one sample");
-    ensure!(a.entries.iter().all(|&n| n > 0) && a.threads.iter().all(|&n| n > 0), "entries and threads from 1 on");
+    ensure!(
+        a.rounds > 0 && a.samples > 0,
+        "at least one round and one sample"
+    );
+    ensure!(
+        a.entries.iter().all(|&n| n > 0) && a.threads.iter().all(|&n| n > 0),
+        "entries and threads from 1 on"
+    );
     let environment = a.output.environment()?;
     let mut rows = Vec::new();
     for plan in plans(a) {
@@ -138,18 +165,37 @@ pub fn run(a: &Arguments) -> Result<()> {
         print(&row);
         rows.push(row);
     }
-    a.output.write("ratios.json", &Results { environment, base: a.base.clone(), rows })
+    a.output.write(
+        "ratios.json",
+        &Results {
+            environment,
+            base: a.base.clone(),
+            rows,
+        },
+    )
 }
 
 fn row(a: &Arguments, plan: Plan) -> Result<Row> {
-    let mut turn: Vec<&String> =
-        a.contenders.iter().filter(|c| **c == a.base || fits(c, plan.figure, plan.threads)).collect();
+    let mut turn: Vec<&String> = a
+        .contenders
+        .iter()
+        .filter(|c| **c == a.base || fits(c, plan.figure, plan.threads))
+        .collect();
     let mut nanoseconds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for _ in 0..if a.quick { 1 } else { a.rounds } {
         for &contender in &turn {
-            let samples: Vec<f64> =
-                in_fresh_process("once", &Task { contender: contender.clone(), plan }).context(contender.clone())?;
-            nanoseconds.entry(contender.clone()).or_default().push(quartiles(&samples).1);
+            let samples: Vec<f64> = in_fresh_process(
+                "once",
+                &Task {
+                    contender: contender.clone(),
+                    plan,
+                },
+            )
+            .context(contender.clone())?;
+            nanoseconds
+                .entry(contender.clone())
+                .or_default()
+                .push(quartiles(&samples).1);
         }
         // Whoever was last is first: neighbours stay neighbours, and nobody always goes first.
         turn.reverse();
@@ -159,21 +205,48 @@ fn row(a: &Arguments, plan: Plan) -> Result<Row> {
         .iter()
         .filter(|(name, _)| **name != a.base)
         .map(|(name, ns)| {
-            let each: Vec<f64> = ns.iter().zip(&base).map(|(other, base)| other / base).collect();
+            let each: Vec<f64> = ns
+                .iter()
+                .zip(&base)
+                .map(|(other, base)| other / base)
+                .collect();
             let (lower_quartile, median, upper_quartile) = quartiles(&each);
-            (name.clone(), Ratio { lower_quartile, median, upper_quartile })
+            (
+                name.clone(),
+                Ratio {
+                    lower_quartile,
+                    median,
+                    upper_quartile,
+                },
+            )
         })
         .collect();
-    Ok(Row { plan, nanoseconds, ratios })
+    Ok(Row {
+        plan,
+        nanoseconds,
+        ratios,
+    })
 }
 
 fn print(row: &Row) {
-    let Plan { figure, entries, threads, build, .. } = row.plan;
-    print!("{:<30}", format!("{figure:?} {entries} x{threads} {build:?}").to_lowercase());
+    let Plan {
+        figure,
+        entries,
+        threads,
+        build,
+        ..
+    } = row.plan;
+    print!(
+        "{:<30}",
+        format!("{figure:?} {entries} x{threads} {build:?}").to_lowercase()
+    );
     for (name, ns) in &row.nanoseconds {
         print!("  {name} {:.1} ns", store::quartiles(ns).1);
         if let Some(r) = row.ratios.get(name) {
-            print!(" ({:.2}x, {:.2} to {:.2})", r.median, r.lower_quartile, r.upper_quartile);
+            print!(
+                " ({:.2}x, {:.2} to {:.2})",
+                r.median, r.lower_quartile, r.upper_quartile
+            );
         }
     }
     println!();
@@ -184,7 +257,8 @@ pub fn once() -> Result<()> {
     let mut task = String::new();
     stdin().read_to_string(&mut task)?;
     let task: Task = serde_json::from_str(&task)?;
-    let samples = dispatch!(task.contender.as_str(), M => task.plan.run::<M>()).context("no such contender")?;
+    let samples = dispatch!(task.contender.as_str(), M => task.plan.run::<M>())
+        .context("no such contender")?;
     println!("{}", serde_json::to_string(&samples)?);
     Ok(())
 }

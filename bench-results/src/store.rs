@@ -58,7 +58,11 @@ pub fn in_fresh_process<A: DeserializeOwned>(subcommand: &str, task: &impl Seria
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    child.stdin.take().context("a pipe")?.write_all(&serde_json::to_vec(task)?)?;
+    child
+        .stdin
+        .take()
+        .context("a pipe")?
+        .write_all(&serde_json::to_vec(task)?)?;
     let out = child.wait_with_output()?;
     ensure!(out.status.success(), "{subcommand} failed: {}", out.status);
     Ok(serde_json::from_slice(&out.stdout)?)
@@ -81,7 +85,10 @@ mod tests {
     #[test]
     fn quartiles_of_a_few() {
         assert_eq!(super::quartiles(&[3.0]), (3.0, 3.0, 3.0));
-        assert_eq!(super::quartiles(&[4.0, 1.0, 3.0, 2.0, 5.0]), (2.0, 3.0, 4.0));
+        assert_eq!(
+            super::quartiles(&[4.0, 1.0, 3.0, 2.0, 5.0]),
+            (2.0, 3.0, 4.0)
+        );
         assert_eq!(super::quartiles(&[1.0, 2.0]), (1.25, 1.5, 1.75));
     }
 }

@@ -169,7 +169,10 @@ mod tests {
         let s = Stream::with_length(100, Presence::Hit, 7, 250);
         assert_eq!(s.keys().len(), 300);
         for part in s.keys().chunks(100) {
-            assert_eq!(part.iter().copied().collect::<HashSet<_>>(), (0..100).map(present).collect());
+            assert_eq!(
+                part.iter().copied().collect::<HashSet<_>>(),
+                (0..100).map(present).collect()
+            );
         }
         assert_ne!(s.keys()[..100], s.keys()[100..200]);
     }
@@ -184,7 +187,10 @@ mod tests {
     #[test]
     fn the_expected_sum_goes_round() {
         let s = Stream::with_length(10, Presence::Hit, 1, 10);
-        let all = s.keys().iter().fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
+        let all = s
+            .keys()
+            .iter()
+            .fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
         assert_eq!(s.expected(0, 10), all);
         assert_eq!(s.expected(3, 20), all.wrapping_mul(2));
         let run = |part: &[u64]| part.iter().fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
