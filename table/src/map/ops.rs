@@ -68,7 +68,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.get_key_value_with(key, guard).map(|(_, v)| v)
+        // Not by way of the key and the value: the compiler does not see that both are there or neither.
+        self.table.find(guard, hash_of(&self.hasher, key), |x| {
+            // SAFETY: found while pinned.
+            let (k, v) = unsafe { self.nodes.entry(x) };
+            key.equivalent(k).then_some(v)
+        })
     }
 
     /// As [`HashMapRef::get_key_value`](super::HashMapRef::get_key_value).

@@ -82,7 +82,8 @@ impl Tags {
     /// How many slots have a tag.
     #[inline(always)]
     pub(crate) fn count(self) -> usize {
-        (self.0 & USED).count_ones() as usize
+        // One bit per byte, added up by a multiplication: a population count is a long sequence on the x86-64 baseline.
+        (((self.0 & USED) >> 7).wrapping_mul(LOW) >> 56) as usize
     }
 
     /// The tag of slot `i`.
