@@ -69,6 +69,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
+        // Not by way of the key and the value: the compiler does not see that both are there or neither.
         self.table.find(guard, hash_of(&self.hasher, key), |x| {
             // SAFETY: found while pinned.
             let (k, v) = unsafe { self.nodes.entry(x) };
