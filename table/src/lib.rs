@@ -42,6 +42,7 @@ pub use slab::{Exhausted, SlabStats};
 pub mod checking {
     pub use crate::mem::{Pages, Zeroable, ZeroedArray};
     pub use crate::rcu::garbage::Garbage;
+    pub use crate::rcu::stamps;
     pub use crate::slab::{NodeSlab, Slab, Slot};
     pub use crate::sync::check::{mutant_hits, set_mutant};
     pub use crate::sync::order::ALL as ORDERINGS;

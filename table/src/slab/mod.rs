@@ -55,7 +55,11 @@ const OFFSET_BITS: u32 = if cfg!(nulls_loom) { 3 } else { 26 };
 const BATCH: u32 = if cfg!(nulls_loom) { 1 } else { 64 };
 
 /// The largest limit of a slab: handle 0 is nobody's.
-pub const MAX_LIMIT: u32 = if cfg!(nulls_loom) { 15 } else { segment_start(SEGMENTS) - 1 };
+pub const MAX_LIMIT: u32 = if cfg!(nulls_loom) {
+    15
+} else {
+    segment_start(SEGMENTS) - 1
+};
 
 /// What can live in a [`Slab`]: it lends a dead slot's memory to the free list.
 ///
@@ -112,6 +116,8 @@ pub struct SlabStats {
 pub struct Slab<S: Slot> {
     /// Biased base addresses; null: no such segment yet.
     bases: [AtomicPtr<S>; SEGMENTS],
+    /// The lengths that the segments have once they exist.
+    lens: [u32; SEGMENTS],
     /// The most slots. Slots are numbered from 1 in the order of their handles.
     limit: u32,
     /// The smallest number of a slot that no shard was ever given. Moved under a shard's lock only.
@@ -143,9 +149,11 @@ impl<S: Slot> Slab<S> {
     /// # Errors
     /// No memory for the shards.
     pub fn try_new(limit: u32) -> Result<Self, AllocError> {
+        let limit = limit.min(MAX_LIMIT);
         Ok(Self {
             bases: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-            limit: limit.min(MAX_LIMIT),
+            lens: core::array::from_fn(|k| segment_len(k, limit)),
+            limit,
             fresh: CachePadded::new(AtomicU32::new(1)),
             bytes: AtomicUsize::new(0),
             shards: Striped::try_new(|| Lock::new(Shard::default()))?,
@@ -178,7 +186,8 @@ impl<S: Slot> Slab<S> {
     pub unsafe fn slot(&self, handle: u32) -> NonNull<S> {
         debug_assert!(self.is_valid(handle), "handle {handle} was never given out");
         // SAFETY: handles given out are below `SEGMENTS << OFFSET_BITS`.
-        let base = unsafe { self.bases.get_unchecked((handle >> OFFSET_BITS) as usize) }.load(order::slab_base());
+        let base = unsafe { self.bases.get_unchecked((handle >> OFFSET_BITS) as usize) }
+            .load(order::slab_base());
         // SAFETY: the segment exists, and the biased base plus the handle is within it.
         unsafe { NonNull::new_unchecked(base.wrapping_add(handle as usize)) }
     }
@@ -186,8 +195,11 @@ impl<S: Slot> Slab<S> {
     /// The address of a slot that may not exist: for handles of unknown origin.
     #[inline]
     pub fn try_slot(&self, handle: u32) -> Option<NonNull<S>> {
-        let k = (handle >> OFFSET_BITS) as usize;
-        if handle == 0 || k >= SEGMENTS || handle >= handle_of(segment_start(k)) + segment_len(k, self.limit) {
+        let (k, offset) = (
+            (handle >> OFFSET_BITS) as usize,
+            handle & ((1 << OFFSET_BITS) - 1),
+        );
+        if handle == 0 || k >= SEGMENTS || offset >= self.lens[k] {
             return None;
         }
         let base = self.bases[k].load(order::slab_segment());
@@ -223,6 +235,10 @@ impl<S: Slot> Slab<S> {
     /// # Errors
     /// See [`Exhausted`]. For more than one slot the bound is not exact while others allocate: two calls that each hold a part
     /// may both fail.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "so far every client takes one at a time")
+    )]
     pub fn alloc_many(&self, out: &mut [u32]) -> Result<(), Exhausted> {
         self.alloc_slow(self.shards.mine(), out)
     }
@@ -366,7 +382,7 @@ impl<S: Slot> Slab<S> {
             if self.bases[k].load(order::slab_segment()).is_null() {
                 return Refill::NoSegment(k);
             }
-            let room = segment_start(k) + segment_len(k, self.limit) - from;
+            let room = segment_start(k) + self.lens[k] - from;
             let to = from + room.min(BATCH);
             if check::mutant("slab:fresh-without-exchange") {
                 self.fresh.store(to, order::slab_fresh());
@@ -439,7 +455,7 @@ impl<S: Slot> Slab<S> {
         if exists() {
             return Ok(());
         }
-        let len = segment_len(k, self.limit);
+        let len = self.lens[k];
         let array = match ZeroedArray::<S>::try_new(len as usize, pages) {
             Ok(array) => array,
             // Others try too, and one may have been luckier.
@@ -466,7 +482,7 @@ impl<S: Slot> Slab<S> {
     fn segments(&self) -> impl Iterator<Item = (usize, usize)> {
         (0..SEGMENTS)
             .filter(|&k| !self.bases[k].load(order::slab_segment()).is_null())
-            .map(|k| (k, segment_len(k, self.limit) as usize))
+            .map(|k| (k, self.lens[k] as usize))
     }
 }
 

@@ -54,7 +54,10 @@ fn segments_tile_the_handles() {
             assert!(next > segment_start(k));
             assert_eq!(segment_of(next - 1), k);
             let (first, last) = (handle_of(segment_start(k)), handle_of(next - 1));
-            assert_eq!((first >> OFFSET_BITS, last >> OFFSET_BITS), (k as u32, k as u32));
+            assert_eq!(
+                (first >> OFFSET_BITS, last >> OFFSET_BITS),
+                (k as u32, k as u32)
+            );
             assert_eq!(last - first, segment_len(k, limit) - 1);
             assert!(last < 1 << 31, "a bit is left for the client's use");
         }
