@@ -5,6 +5,7 @@
 //! behind the entry's lock or meaningful to holders of a reference only.
 
 use crate::clock::{Jiffies, Nanos};
+use crate::helper::ftp::Lines;
 use crate::net::Net;
 use crate::policy::TimeoutPolicy;
 use crate::proto::Proto;
@@ -31,6 +32,28 @@ pub(crate) struct Inner {
     pub(crate) net: Option<Arc<Net>>,
     pub(crate) policy: Option<Arc<TimeoutPolicy>>,
     pub(crate) helper: Option<Arc<str>>,
+    kin: Option<Box<Kin>>,
+}
+
+/// What few connections have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kin {
+    /// Original tuple of the connection that announced this one.
+    pub(crate) master: Option<Tuple>,
+    /// What the FTP helper remembers.
+    pub(crate) lines: Lines,
+}
+
+impl Inner {
+    /// Made on first use.
+    pub(crate) fn kin(&mut self) -> &mut Kin {
+        self.kin.get_or_insert_default()
+    }
+
+    /// Original tuple of the connection that announced this one.
+    pub(crate) fn master(&self) -> Option<Tuple> {
+        self.kin.as_ref()?.master
+    }
 }
 
 /// What a new entry begins with.
@@ -49,11 +72,12 @@ pub(crate) struct Birth<'a> {
 /// A connection. Reached through a store's counted references.
 #[repr(C)]
 pub struct Conn<U = ()> {
-    tuples: [[AtomicU64; 5]; 2],
+    // What every look-up reads, in the first cache line with the pool's count (8 bytes before); then the reply tuple and the protocol's state.
     status: AtomicU32,
     timeout: AtomicU32,
     zone: AtomicU32,
     net: AtomicU32,
+    tuples: [[AtomicU64; 5]; 2],
     inner: Mutex<Inner>,
     ext: AtomicU32,
     mark: AtomicU32,
@@ -63,7 +87,13 @@ pub struct Conn<U = ()> {
     stop: AtomicU64,
     labels: [AtomicU32; 4],
     user: UserSlot<U>,
+    /// Makes entry and count five whole cache lines, so that every entry in the pool begins where a line does.
+    _pad: [u64; PAD],
 }
+
+const PAD: usize = 1;
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Conn<u8>>() + 8 == 5 * 64);
 
 impl<U> Conn<U> {
     /// An entry as [`crate::store::Store::alloc`] must give it: blank.
@@ -84,6 +114,7 @@ impl<U> Conn<U> {
             stop: AtomicU64::new(0),
             labels: Default::default(),
             user: UserSlot::new(),
+            _pad: [0; PAD],
         }
     }
 
@@ -298,22 +329,6 @@ impl<U> Conn<U> {
     #[must_use]
     pub fn helper(&self) -> Option<Arc<str>> {
         self.inner.lock().helper.clone()
-    }
-
-    /// Attaches a timeout policy, and gives the connection that policy's first timeout. Only new connections take one: false once it is
-    /// in the table.
-    pub fn set_timeout_policy(&self, policy: Arc<TimeoutPolicy>) -> bool {
-        if self.is_confirmed() {
-            return false;
-        }
-        let mut inner = self.inner.lock();
-        let first = crate::proto::first_timeout(self.tuple(Direction::Original).protonum());
-        let secs = policy
-            .get(first)
-            .or_else(|| inner.net.as_ref().map(|n| n.sysctl.get(first)));
-        self.set_deadline(Jiffies::secs(secs.unwrap_or(first.default_value())));
-        inner.policy = Some(policy);
-        true
     }
 
     /// Attaches a helper by name. Only new connections without one take one.

@@ -83,7 +83,7 @@ pub const MODELS: &[Model] = &[
 
 /// Even handles in the first of two buckets, odd ones in the second.
 fn by_parity(x: u32) -> u64 {
-    hash(if x % 2 == 0 { 0 } else { 6 }, u64::from(x))
+    hash(if x.is_multiple_of(2) { 0 } else { 6 }, u64::from(x))
 }
 
 /// Inserts `x` and `y`, unless one of their keys is there: handles of one key are eight apart.
@@ -336,8 +336,13 @@ fn cursor(from: usize, to: usize) {
 }
 
 fn cursor_on_a_recycled_line() {
-    // [1 2] [5 _] [3 4]: the middle line goes out and comes back in front.
-    let w = Arc::new(World::new(1, |x| hash(0, u64::from(x)), &[1, 2, 3, 4, 5]));
+    // [1 2] [3 4] [5 _]: the last line goes out and comes back in front of the middle one.
+    let w = Arc::new(World::new(
+        1,
+        |x| hash(0, u64::from(x)),
+        &[1, 2, 5, 7, 3, 4],
+    ));
+    w.remove(&rcu::pin(), 7);
     let walker = {
         let w = w.clone();
         spawn(move || {

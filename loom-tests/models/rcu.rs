@@ -1,6 +1,6 @@
 //! Grace periods: what a reader reached is not freed while it reads.
 //!
-//! The world is a link to one of two nodes whose contents are loom cells. The writer moves the link from node 0 to node 1
+//! The world is a link to one of its nodes, whose contents are loom cells. The writer moves the link from node 0 to node 1
 //! and frees node 0, which is writing to its cell: if a reader may still read it, loom reports a race.
 
 use crate::harness::{Model, saw, spawn};
@@ -101,7 +101,7 @@ const DEAD: usize = 0;
 
 struct World {
     link: AtomicUsize,
-    nodes: [UnsafeCell<usize>; 2],
+    nodes: [UnsafeCell<usize>; 3],
     garbage: Garbage<usize>,
 }
 
@@ -114,7 +114,7 @@ impl World {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             link: AtomicUsize::new(0),
-            nodes: [UnsafeCell::new(LIVE), UnsafeCell::new(LIVE)],
+            nodes: std::array::from_fn(|_| UnsafeCell::new(LIVE)),
             garbage: Garbage::try_new().expect("memory for two shards"),
         })
     }
@@ -123,11 +123,8 @@ impl World {
     fn read(&self) -> usize {
         let i = self.link.load(Acquire);
         // SAFETY: the section protects the node; loom checks it.
-        assert_eq!(
-            self.nodes[i].with(|p| unsafe { *p }),
-            LIVE,
-            "a freed node is read"
-        );
+        let v = self.nodes[i].with(|p| unsafe { *p });
+        assert_eq!(v, LIVE, "a freed node is read");
         i
     }
 
@@ -242,6 +239,8 @@ fn synchronize() {
 
 fn two_reclaimers() {
     let w = World::new();
+    // Something is listed already, so that the second reclaimer has reason to scan before node 0 is retired.
+    let _ = w.garbage.retire(2, 8);
     let reader = {
         let w = w.clone();
         spawn(move || {

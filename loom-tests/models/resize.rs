@@ -13,6 +13,7 @@ pub const MODELS: &[Model] = &[
         outcomes: &["found"],
         kills: &[
             "find:skip-moved-check",
+            "find:skip-complete",
             "resize:moved-before-placed",
             "resize:wipe-before-moved",
         ],

@@ -13,7 +13,6 @@ pub const MODELS: &[Model] = &[
         proves: "an entry is found complete or not at all; one that was there before is found",
         floor: 20,
         outcomes: &["found", "not yet"],
-        kills: &["order:handle_set", "order:handle_load"],
         body: insert,
         ..Model::DEFAULT
     },
@@ -31,8 +30,17 @@ pub const MODELS: &[Model] = &[
         proves: "an entry that was found once is found again",
         floor: 20,
         outcomes: &["found twice", "found late", "not yet"],
-        kills: &["line:handle-before-tag", "write:set-before-link"],
+        kills: &["write:set-before-link"],
         body: seen_stays_seen,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "walk/seen-stays-seen-in-a-used-slot",
+        proves: "an entry that was found once is found again, though its slot had the same tag before",
+        floor: 20,
+        outcomes: &["found twice", "found late", "not yet"],
+        kills: &["line:handle-before-tag"],
+        body: seen_in_a_used_slot,
         ..Model::DEFAULT
     },
     Model {
@@ -40,16 +48,19 @@ pub const MODELS: &[Model] = &[
         proves: "an entry that was missed once is not found again, and its neighbour is found",
         floor: 20,
         outcomes: &["there twice", "there, then gone", "gone"],
-        kills: &["line:tag-before-handle"],
         body: gone_stays_gone,
         ..Model::DEFAULT
     },
     Model {
         name: "walk/replace",
         proves: "a replaced entry is found as it was or as it is, never missed",
-        floor: 10,
+        floor: 5,
         outcomes: &["old", "new"],
-        kills: &["line:replace-by-remove-and-insert"],
+        kills: &[
+            "order:handle_set",
+            "order:handle_load",
+            "line:replace-by-remove-and-insert",
+        ],
         body: replace,
         ..Model::DEFAULT
     },
@@ -58,7 +69,7 @@ pub const MODELS: &[Model] = &[
         proves: "a reader on a line that is recycled into another chain notices and misses nothing that stays",
         floor: 50,
         outcomes: &["straight", "restarted"],
-        kills: &["find:skip-nulls-check", "find:skip-complete"],
+        kills: &["find:skip-nulls-check"],
         body: line_into_another_chain,
         ..Model::DEFAULT
     },
@@ -79,7 +90,6 @@ pub const MODELS: &[Model] = &[
         kills: &[
             "ticket:take-from-any-version",
             "ticket:leave-without-step",
-            "order:ticket_take",
             "order:ticket_leave",
         ],
         body: two_inserters,
@@ -152,6 +162,29 @@ fn seen_stays_seen() {
     drop(guard);
     reader.join().unwrap();
     w.holds(&[1, 2, 4]);
+}
+
+fn seen_in_a_used_slot() {
+    // 1 and 3 have the same tag.
+    let w = Arc::new(World::new(1, |x| hash(0, u64::from(x % 2)), &[1, 2]));
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            let guard = rcu::pin();
+            saw(match (w.find(&guard, 3), w.find(&guard, 3)) {
+                (true, true) => "found twice",
+                (false, true) => "found late",
+                (false, false) => "not yet",
+                (true, false) => panic!("found, then missed"),
+            });
+        })
+    };
+    let guard = rcu::pin();
+    w.remove(&guard, 1);
+    w.insert(&guard, 3);
+    drop(guard);
+    reader.join().unwrap();
+    w.holds(&[2, 3]);
 }
 
 fn gone_stays_gone() {

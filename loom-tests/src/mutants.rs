@@ -94,12 +94,23 @@ impl Mutant<'_> {
     }
 }
 
-/// Runs the kill matrix. With `all`, every mutant on every model.
+/// Which pairs of mutant and model are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that a model claims.
+    Claimed,
+    /// Those, and every other mutant on one model after another until one catches it.
+    UntilCaught,
+    /// All pairs.
+    All,
+}
+
+/// Runs the kill matrix.
 ///
 /// # Errors
 ///
 /// The models cannot be built or run, or the list of survivors cannot be read.
-pub fn run(options: &Options, all: bool) -> Result<Tally> {
+pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
     let workspace = Workspace::locate()?;
     let accepted = parse_survivors(&fs::read_to_string(
         workspace.package().join("survivors.txt"),
@@ -144,12 +155,14 @@ pub fn run(options: &Options, all: bool) -> Result<Tally> {
         tally.count(false);
     }
 
+    let claimed: BTreeSet<&String> = models.iter().flat_map(|m| &m.kills).collect();
     let selected: Vec<&String> = names
         .iter()
         .filter(|n| options.filters.is_empty() || options.filters.iter().any(|f| n.contains(f)))
+        .filter(|n| extent != Extent::Claimed || claimed.contains(n))
         .collect();
     let results = runner::parallel(&selected, options.jobs, |name| {
-        try_mutant(&program, options, &sound, name, all)
+        try_mutant(&program, options, &sound, name, extent)
     })?;
     report(&results, &accepted, &mut tally);
     Ok(tally)
@@ -161,7 +174,7 @@ fn try_mutant<'a>(
     options: &Options,
     models: &[&'a Model],
     name: &'a str,
-    all: bool,
+    extent: Extent,
 ) -> Result<Mutant<'a>> {
     let (claimed, others): (Vec<&Model>, Vec<&Model>) = models
         .iter()
@@ -176,10 +189,12 @@ fn try_mutant<'a>(
         mutant.tried.push((model, run));
     }
     for model in others {
-        if !all && !mutant.killers().is_empty() {
+        if extent == Extent::UntilCaught && !mutant.killers().is_empty()
+            || extent == Extent::Claimed
+        {
             break;
         }
-        let run = try_model(program, options, model, name)?;
+        let run = run_one(program, options, model, Bound::Fast, Some(name))?;
         mutant.tried.push((model, run));
     }
     Ok(mutant)

@@ -2,7 +2,7 @@
 
 use crate::harness::{Run, Scenario, saw};
 use nulls::{HashMap, rcu};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::*};
 
 pub const SCENARIOS: &[Scenario] = &[Scenario {
     name: "map/values",
@@ -16,28 +16,34 @@ pub const SCENARIOS: &[Scenario] = &[Scenario {
 
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
+/// Which values live, beside the map's memory: a dropped value is moved out first, and its old bytes look alive for long.
+static STATES: [AtomicU64; 1 << 20] = [const { AtomicU64::new(0) }; 1 << 20];
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
 /// A value that notices when it is used after its drop, or dropped twice.
 struct Canary {
     key: u64,
-    state: AtomicU64,
+    id: usize,
 }
-
-const ALIVE: u64 = 0x600d_600d_600d_600d;
 
 impl Canary {
     fn new(key: u64) -> Self {
         LIVE.fetch_add(1, Relaxed);
-        Self {
-            key,
-            state: AtomicU64::new(ALIVE ^ key),
-        }
+        let id = NEXT.fetch_add(1, Relaxed) % STATES.len();
+        // A million values later the one before is long gone: far fewer wait for their grace period.
+        assert_eq!(
+            STATES[id].swap(key + 1, Relaxed),
+            0,
+            "a value waits for ever"
+        );
+        Self { key, id }
     }
 
     fn check(&self, key: u64) {
         assert_eq!(self.key, key, "the value of another key");
         assert_eq!(
-            self.state.load(Relaxed),
-            ALIVE ^ key,
+            STATES[self.id].load(Relaxed),
+            key + 1,
             "a dropped value is used"
         );
     }
@@ -46,7 +52,7 @@ impl Canary {
 impl Drop for Canary {
     fn drop(&mut self) {
         self.check(self.key);
-        self.state.store(0, Relaxed);
+        STATES[self.id].store(0, Relaxed);
         LIVE.fetch_sub(1, Relaxed);
     }
 }
@@ -80,8 +86,9 @@ fn values(run: &Run) {
                 }
             } else if let Some(v) = view.get(&key) {
                 v.check(key);
-                if key.is_multiple_of(8) {
-                    std::thread::yield_now();
+                if Run::random(&mut random, 64) == 0 {
+                    // Time enough for the writers to retire a batch.
+                    std::thread::sleep(std::time::Duration::from_micros(500));
                     v.check(key);
                 }
                 found = true;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use dashmap::{DashMap, RwLockWriteGuard, SharedValue};
 use hashbrown::raw::RawTable;
 use nulls_conntrack::conn::Conn;
+use nulls_conntrack::status::{DYING, NAT_CLASH};
 use nulls_conntrack::store::{InsertError, Peek, Store};
 use nulls_conntrack::tuple::Direction;
 use nulls_conntrack::zone::{Key, Link};
@@ -205,12 +206,15 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         Some(DashRef(Arc::new(Conn::blank())))
     }
 
-    fn publish<'a>(&'a self, new: DashRef<U>) -> DashRef<U> {
+    fn publish(&self, new: DashRef<U>) -> DashRef<U> {
         new
     }
 
     fn count(r: &DashRef<U>) -> u32 {
-        u32::try_from(Arc::strong_count(&r.0)).unwrap_or(u32::MAX)
+        // Each link holds an `Arc`, but all links together count as one reference of the table.
+        let linked_twice = r.is_confirmed() && !r.has(DYING | NAT_CLASH);
+        let count = Arc::strong_count(&r.0) - usize::from(linked_twice);
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     fn find(&self, hash: u64, key: &Key) -> Option<(DashRef<U>, Direction)> {
@@ -233,8 +237,8 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         ))
     }
 
-    fn insert<'a>(
-        &'a self,
+    fn insert(
+        &self,
         r: &DashRef<U>,
         original: &Link,
         reply: &Link,
@@ -264,11 +268,7 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         Ok(())
     }
 
-    fn insert_reply<'a>(
-        &'a self,
-        r: &DashRef<U>,
-        reply: &Link,
-    ) -> Result<(), InsertError<DashRef<U>>> {
+    fn insert_reply(&self, r: &DashRef<U>, reply: &Link) -> Result<(), InsertError<DashRef<U>>> {
         let mut shard = self.map.shards()[self.shard_of(reply.hash)].write();
         if let Some(winner) = holder(&shard, reply) {
             return Err(InsertError::Clash {
@@ -304,8 +304,8 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         drop((gone, gone_too));
     }
 
-    fn step<'a>(
-        &'a self,
+    fn step(
+        &self,
         cursor: u64,
         wanted: &mut dyn FnMut(Peek, Direction) -> bool,
         out: &mut Vec<(DashRef<U>, Direction)>,
@@ -325,8 +325,8 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         self.shard_of(hash) as u64
     }
 
-    fn bucket<'a>(
-        &'a self,
+    fn bucket(
+        &self,
         hash: u64,
         n: usize,
         wanted: &mut dyn FnMut(Peek, Direction) -> bool,
@@ -369,5 +369,196 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
     unsafe fn peek_word(&self, word: usize) -> &Conn<U> {
         // SAFETY: the caller vouches that `word` keeps its reference while the result is used.
         unsafe { &*(word as *const Conn<U>) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Barrier;
+
+    use nulls_conntrack::{
+        Config, Family, Hook, NullsStore, Packet, PacketState, Tracker, Verdict,
+    };
+
+    use super::*;
+    use crate::workload::packet::{Ends, Layer4, Segment, Side, write};
+
+    fn datagram(client: u32, from: Side) -> Vec<u8> {
+        let ends = Ends {
+            client,
+            server: 0xc612_0001,
+            client_port: 5000,
+            server_port: 53,
+            v6: false,
+        };
+        let segment = Segment {
+            from,
+            layer4: Layer4::Udp,
+            payload: 0,
+        };
+        let mut bytes = Vec::new();
+        write(&ends, &segment, &mut bytes);
+        bytes
+    }
+
+    fn pass<S: Store>(tracker: &Tracker<S>, bytes: &[u8], time: u64) -> PacketState {
+        let mut packet = Packet::new(bytes, Family::Ipv4, time);
+        assert_eq!(
+            tracker.track(&mut packet, Hook::PreRouting),
+            Verdict::Accept
+        );
+        assert_eq!(
+            tracker.confirm(&mut packet, Hook::PostRouting),
+            Verdict::Accept
+        );
+        packet.state()
+    }
+
+    fn tracker() -> Tracker<DashStore> {
+        let config = Config {
+            max: 0,
+            ..Config::default()
+        };
+        Tracker::new(DashStore::with_capacity(0, None), config)
+    }
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn entries_are_found_by_both_keys_and_go_away_entirely() {
+        let tracker = tracker();
+        for client in 1..=5_000 {
+            assert_eq!(
+                pass(&tracker, &datagram(client, Side::Client), SECOND),
+                PacketState::New
+            );
+            assert_eq!(
+                pass(&tracker, &datagram(client, Side::Server), SECOND),
+                PacketState::Established
+            );
+        }
+        assert_eq!(tracker.store().len(), 10_000);
+        assert_eq!(tracker.net().count(), 5_000);
+        let mut held = Vec::new();
+        tracker.for_each(SECOND, |entry| held.push(entry.clone()));
+        assert_eq!(held.len(), 5_000);
+        assert!(held.iter().all(|entry| DashStore::count(entry) == 2));
+        assert_eq!(tracker.delete_if(SECOND, |_| true), 5_000);
+        assert_eq!(tracker.store().len(), 0);
+        // References outlive the links.
+        assert!(held.iter().all(|entry| DashStore::count(entry) == 1));
+        assert_eq!(tracker.net().count(), 5_000);
+        drop(held);
+        assert_eq!(tracker.net().count(), 0);
+    }
+
+    #[test]
+    fn a_walk_shows_every_link_once() {
+        let tracker = tracker();
+        for client in 1..=3_000 {
+            pass(&tracker, &datagram(client, Side::Client), SECOND);
+        }
+        let (mut cursor, mut out) = (Some(0), Vec::new());
+        let mut steps = 0;
+        while let Some(at) = cursor {
+            cursor = tracker.store().step(at, &mut |_, _| true, &mut out);
+            steps += 1;
+        }
+        assert!(steps > 1);
+        let mut seen: HashMap<(u32, bool), u32> = HashMap::new();
+        for (entry, dir) in &out {
+            *seen
+                .entry((entry.id(), *dir == Direction::Reply))
+                .or_default() += 1;
+        }
+        assert_eq!(out.len(), 6_000);
+        assert!(seen.values().all(|&n| n == 1));
+        assert_eq!(
+            tracker.store().step(u64::MAX, &mut |_, _| true, &mut out),
+            None
+        );
+    }
+
+    #[test]
+    fn buckets_are_small_and_wrap() {
+        let tracker = tracker();
+        let mut out = Vec::new();
+        tracker
+            .store()
+            .bucket(u64::MAX, usize::MAX, &mut |_, _| true, &mut out);
+        assert!(out.is_empty());
+        for client in 1..=2_000 {
+            pass(&tracker, &datagram(client, Side::Client), SECOND);
+        }
+        let mut shown = 0;
+        for n in 0..10_000 {
+            out.clear();
+            tracker
+                .store()
+                .bucket(u64::MAX / 3, n, &mut |_, _| true, &mut out);
+            assert!(out.len() <= BUCKET);
+            shown += out.len();
+        }
+        assert!(shown > 0);
+    }
+
+    #[test]
+    fn of_equal_flows_that_begin_at_once_one_is_linked() {
+        const THREADS: usize = 4;
+        let tracker = tracker();
+        let barrier = Barrier::new(THREADS);
+        for client in 1..=500u32 {
+            std::thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        let bytes = datagram(client, Side::Client);
+                        let mut packet = Packet::new(&bytes, Family::Ipv4, SECOND);
+                        assert_eq!(
+                            tracker.track(&mut packet, Hook::PreRouting),
+                            Verdict::Accept
+                        );
+                        // All have seen a miss, now all of them confirm.
+                        barrier.wait();
+                        assert_eq!(
+                            tracker.confirm(&mut packet, Hook::PostRouting),
+                            Verdict::Accept
+                        );
+                    });
+                }
+            });
+        }
+        assert_eq!(tracker.store().len(), 1_000);
+        assert_eq!(tracker.net().count(), 500);
+        assert_eq!(tracker.stats().clash_resolve, 500 * (THREADS as u64 - 1));
+    }
+
+    #[test]
+    fn a_flow_to_itself_is_answered_as_the_other_store_does() {
+        let ends = Ends {
+            client: 7,
+            server: 7,
+            client_port: 9,
+            server_port: 9,
+            v6: false,
+        };
+        let mut bytes = Vec::new();
+        let segment = Segment {
+            from: Side::Client,
+            layer4: Layer4::Udp,
+            payload: 0,
+        };
+        write(&ends, &segment, &mut bytes);
+        let nulls: Tracker<NullsStore> =
+            Tracker::new(NullsStore::new(100, 1).unwrap(), Config::default());
+        let dashmap = tracker();
+        for _ in 0..3 {
+            assert_eq!(pass(&nulls, &bytes, SECOND), pass(&dashmap, &bytes, SECOND));
+        }
+        assert_eq!(
+            dashmap.delete_if(SECOND, |_| true),
+            nulls.delete_if(SECOND, |_| true)
+        );
+        assert_eq!(dashmap.store().len(), 0);
     }
 }

@@ -9,7 +9,7 @@ fn v4(id: u16, offset: u16, more: bool, data: &[u8]) -> Vec<u8> {
     let mut p = vec![0x45, 0, 0, 0];
     p[2..4].copy_from_slice(&(20 + data.len() as u16).to_be_bytes());
     p.extend(id.to_be_bytes());
-    p.extend((offset / 8 | if more { 0x2000 } else { 0 }).to_be_bytes());
+    p.extend(((offset / 8) | if more { 0x2000 } else { 0 }).to_be_bytes());
     p.extend([64, 17, 0, 0, 192, 0, 2, 10, 198, 51, 100, 20]);
     p.extend(data);
     p

@@ -58,10 +58,15 @@ fn mirrored<S: Store>(ct: &Tracker<S>, conn: &Conn<S::User>, t: &Tuple, time: Na
     if !proto::allows_clash(t.protonum()) {
         return false;
     }
-    let Some((other, _)) = ct.find(t, conn.zone(), time) else {
+    let found = ct
+        .find(t, conn.zone(), time)
+        .or_else(|| ct.find(&t.invert()?, conn.zone(), time));
+    let Some((other, dir)) = found else {
+        // It went away in between.
         return true;
     };
-    !other.has(TRANSLATED)
+    dir == Direction::Reply
+        && !other.has(TRANSLATED)
         && other.tuple(Direction::Original) == conn.tuple(Direction::Reply)
         && other.tuple(Direction::Reply) == conn.tuple(Direction::Original)
 }

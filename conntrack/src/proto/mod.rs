@@ -73,19 +73,6 @@ pub(crate) fn allows_clash(protonum: u8) -> bool {
     matches!(protonum, ipproto::UDP | ipproto::UDPLITE | ipproto::GRE)
 }
 
-/// The timeout with which a connection of this protocol begins.
-pub(crate) fn first_timeout(protonum: u8) -> Sysctl {
-    match protonum {
-        ipproto::TCP => Sysctl::TcpTimeoutSynSent,
-        ipproto::UDP | ipproto::UDPLITE => Sysctl::UdpTimeout,
-        ipproto::ICMP => Sysctl::IcmpTimeout,
-        ipproto::ICMPV6 => Sysctl::Icmpv6Timeout,
-        ipproto::SCTP => Sysctl::SctpTimeoutClosed,
-        ipproto::GRE => Sysctl::GreTimeout,
-        _ => Sysctl::GenericTimeout,
-    }
-}
-
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {

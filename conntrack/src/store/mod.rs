@@ -136,6 +136,12 @@ pub unsafe trait Store: Send + Sync + 'static {
     /// Number of buckets, for `nf_conntrack_buckets`.
     fn buckets(&self) -> usize;
 
+    /// Changes the number of buckets, at least one, while packets go on. False if this store cannot, or there is no memory.
+    fn resize(&self, buckets: usize) -> bool {
+        let _ = buckets;
+        false
+    }
+
     /// Packs a reference into a word.
     fn into_word(r: Self::Ref<'_>) -> usize;
     /// Unpacks a reference.

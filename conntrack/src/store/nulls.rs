@@ -336,6 +336,10 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
         self.table.buckets()
     }
 
+    fn resize(&self, buckets: usize) -> bool {
+        NullsStore::resize(self, buckets).is_ok()
+    }
+
     fn into_word(r: Self::Ref<'_>) -> usize {
         (r.0.into_raw() as usize) << 3
     }

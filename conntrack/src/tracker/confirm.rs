@@ -10,6 +10,7 @@ use crate::status::{CONFIRMED, CtInfo, DYING, FIXED_TIMEOUT, NAT_CLASH};
 use crate::store::{InsertError, Store};
 use crate::tuple::Direction;
 use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 
 impl<S: Store> Tracker<S> {
     /// Puts the packet's new connection into the table (`nf_conntrack_confirm`), at POST_ROUTING or LOCAL_IN. A packet that is never
@@ -132,7 +133,7 @@ impl<S: Store> Tracker<S> {
     /// The longest chain an entry may join: 50, and up to 29 more so that nobody can tell.
     fn chain_limit(&self) -> usize {
         const SPREAD: u64 = 30;
-        thread_local!(static STATE: Cell<u64> = const { Cell::new(0x9e37_79b9_7f4a_7c15) });
+        thread_local!(static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(0u8) | 1));
         let random = STATE.with(|s| {
             // xorshift64; it only has to be uneven.
             let mut x = s.get();
@@ -155,4 +156,89 @@ fn same_flow<U>(a: &Conn<U>, b: &Conn<U>) -> bool {
     let equal = |x, y| a.key(x) == b.key(y);
     (equal(Original, Original) && equal(Reply, Reply))
         || (equal(Original, Reply) && equal(Reply, Original))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NullsStore;
+    use crate::tracker::Config;
+    use crate::tuple::{Family, Tuple};
+
+    fn datagram() -> Vec<u8> {
+        let mut p = vec![
+            0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ];
+        p.extend([0, 9, 0, 53, 0, 8, 0, 0]);
+        p
+    }
+
+    fn translated<'t>(
+        ct: &'t Tracker<NullsStore>,
+        p: &'t [u8],
+        to: u8,
+    ) -> Packet<'t, 't, NullsStore> {
+        let mut pkt = Packet::new(p, Family::Ipv4, 0);
+        assert_eq!(ct.track(&mut pkt, Hook::PreRouting), Verdict::Accept);
+        let reply = Tuple::v4([10, 0, 1, to], [10, 0, 0, 1], 17, 53, 9);
+        pkt.conn()
+            .expect("an entry")
+            .set_tuple(Direction::Reply, &reply);
+        pkt
+    }
+
+    /// Two packets of one flow were translated differently: both servers' answers find their way for a second.
+    #[test]
+    fn a_clash_between_different_translations_is_linked_for_answers_only() {
+        let ct = Tracker::new(NullsStore::new(16, 16).expect("memory"), Config::default());
+        let p = datagram();
+        let (mut a, mut b, mut c) = (
+            translated(&ct, &p, 1),
+            translated(&ct, &p, 2),
+            translated(&ct, &p, 2),
+        );
+        for pkt in [&mut a, &mut b] {
+            assert_eq!(ct.confirm(pkt, Hook::PostRouting), Verdict::Accept);
+        }
+        let late = b.conn().expect("an entry");
+        assert_eq!(late.status(), CONFIRMED | FIXED_TIMEOUT | NAT_CLASH);
+        assert_eq!((ct.store().len(), ct.stats().clash_resolve), (3, 1));
+        for to in [1, 2] {
+            let (found, dir) = ct
+                .find(
+                    &Tuple::v4([10, 0, 1, to], [10, 0, 0, 1], 17, 53, 9),
+                    Default::default(),
+                    0,
+                )
+                .expect("linked");
+            assert_eq!((dir, found.has(NAT_CLASH)), (Direction::Reply, to == 2));
+        }
+        assert_eq!(ct.dump(0).len(), 1, "dumps show original links");
+
+        // A third one with the second's translation merges with it.
+        assert_eq!(ct.confirm(&mut c, Hook::PostRouting), Verdict::Accept);
+        assert!(std::ptr::eq(c.conn().expect("an entry"), late));
+
+        drop((a, b, c));
+        assert_eq!(
+            (ct.gc_all(1_000_000_000), ct.store().len(), ct.net().count()),
+            (1, 2, 1)
+        );
+        assert_eq!(ct.delete_if(0, |_| true), 1);
+        assert_eq!((ct.store().len(), ct.net().count()), (0, 0));
+    }
+
+    #[test]
+    fn a_dying_entry_is_not_linked() {
+        let ct = Tracker::new(
+            NullsStore::<()>::new(16, 16).expect("memory"),
+            Config::default(),
+        );
+        let p = datagram();
+        let mut pkt = Packet::new(&p, Family::Ipv4, 0);
+        ct.track(&mut pkt, Hook::PreRouting);
+        pkt.conn().expect("an entry").set_status(DYING);
+        assert_eq!(ct.confirm(&mut pkt, Hook::PostRouting), Verdict::Drop);
+        assert_eq!((ct.store().len(), ct.stats().insert_failed), (0, 1));
+    }
 }

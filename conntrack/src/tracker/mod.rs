@@ -5,10 +5,13 @@ mod gc;
 mod ingress;
 mod life;
 mod walk;
+mod worker;
 
 pub use gc::GcReport;
+pub use worker::GcWorker;
 
 use crate::conn::Conn;
+use crate::expect::Expectations;
 use crate::hash::{HashKind, KeyHasher};
 use crate::hooks::HookFn;
 use crate::net::Net;
@@ -49,6 +52,9 @@ impl Default for Config {
     }
 }
 
+const MAX: &str = "nf_conntrack_max";
+const BUCKETS: &str = "nf_conntrack_buckets";
+
 /// What all namespaces of one table share.
 struct Core<S> {
     store: S,
@@ -69,6 +75,7 @@ pub struct Tracker<S: Store> {
     users: [AtomicUsize; 2],
     formatter: RwLock<Option<Formatter<S::User>>>,
     helpers: RwLock<HashMap<String, Arc<dyn HookFn<S>>>>,
+    pub(crate) expect: Expectations,
 }
 
 impl<S: Store> Tracker<S> {
@@ -106,6 +113,7 @@ impl<S: Store> Tracker<S> {
             users,
             formatter: RwLock::new(None),
             helpers: RwLock::default(),
+            expect: Expectations::default(),
         }
     }
 
@@ -121,34 +129,48 @@ impl<S: Store> Tracker<S> {
         &self.net
     }
 
-    /// Sets a knob by its kernel name, with or without `net.netfilter.`.
+    /// Sets a knob by its kernel name, with or without `net.netfilter.`. `nf_conntrack_buckets` resizes the table, to the next multiple of 512 as the
+    /// kernel does.
     ///
     /// # Errors
-    /// Unknown names, and values out of range.
+    /// Unknown names, and values out of range; a table that cannot be resized so.
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), SysctlError> {
-        if name.strip_prefix("net.netfilter.").unwrap_or(name) == "nf_conntrack_max" {
-            let v = value.trim().parse().map_err(|_| SysctlError::Invalid {
-                name: "nf_conntrack_max",
-                value: value.to_owned(),
-            })?;
-            self.core.max.store(v, Ordering::Relaxed);
-            return Ok(());
-        }
-        let s = Sysctls::by_name(name).ok_or_else(|| SysctlError::Unknown(name.to_owned()))?;
-        let v = value.trim().parse().map_err(|_| SysctlError::Invalid {
-            name: s.name(),
+        let name = name.strip_prefix("net.netfilter.").unwrap_or(name);
+        let invalid = |name| SysctlError::Invalid {
+            name,
             value: value.to_owned(),
-        })?;
-        self.net.sysctl.set(s, v)
+        };
+        let value = value.trim();
+        match name {
+            MAX => self
+                .core
+                .max
+                .store(value.parse().map_err(|_| invalid(MAX))?, Ordering::Relaxed),
+            BUCKETS => {
+                let wanted = value.parse::<u32>().ok().filter(|n| *n != 0);
+                let buckets = wanted.map(|n| (n as usize).next_multiple_of(512));
+                if !buckets.is_some_and(|n| self.core.store.resize(n)) {
+                    return Err(invalid(BUCKETS));
+                }
+            }
+            _ => {
+                let s =
+                    Sysctls::by_name(name).ok_or_else(|| SysctlError::Unknown(name.to_owned()))?;
+                self.net
+                    .sysctl
+                    .set(s, value.parse().map_err(|_| invalid(s.name()))?)?;
+            }
+        }
+        Ok(())
     }
 
     /// A knob's value as text; `nf_conntrack_count` and `nf_conntrack_buckets` too.
     #[must_use]
     pub fn sysctl(&self, name: &str) -> Option<String> {
         match name.strip_prefix("net.netfilter.").unwrap_or(name) {
-            "nf_conntrack_max" => Some(self.core.max.load(Ordering::Relaxed).to_string()),
+            MAX => Some(self.core.max.load(Ordering::Relaxed).to_string()),
             "nf_conntrack_count" => Some(self.net.count().to_string()),
-            "nf_conntrack_buckets" => Some(self.core.store.buckets().to_string()),
+            BUCKETS => Some(self.core.store.buckets().to_string()),
             n => Sysctls::by_name(n).map(|s| self.net.sysctl.get(s).to_string()),
         }
     }

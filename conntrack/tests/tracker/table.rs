@@ -365,6 +365,19 @@ fn memory_is_bounded_by_the_store() {
 }
 
 #[test]
+fn the_number_of_buckets_is_a_knob() {
+    let ct = nulls();
+    ct.set_sysctl("nf_conntrack_buckets", "700")
+        .expect("memory");
+    assert_eq!(ct.sysctl("nf_conntrack_buckets").as_deref(), Some("1024"));
+    assert!(ct.set_sysctl("nf_conntrack_buckets", "0").is_err());
+    assert!(
+        locked().set_sysctl("nf_conntrack_buckets", "700").is_err(),
+        "this store has a fixed number"
+    );
+}
+
+#[test]
 fn resizing_loses_nothing() {
     let ct = nulls();
     for n in 1..=3000 {

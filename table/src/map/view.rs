@@ -118,10 +118,11 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMapRef<'_, K, V, S> {
         self.map.get_or_insert_with_with(key, value, &self.guard)
     }
 
-    /// Replaces the value of `key` by what `update` makes of it, atomically: if the bucket changes meanwhile, `update`
+    /// Replaces the value of `key` by what `update` makes of it, atomically: if the entry is replaced meanwhile, `update`
     /// is called again with what is there then. Returns the new value, or `None` if the key is not there.
     ///
-    /// `update` runs without a lock and may use the map, also for the same key.
+    /// `update` runs without a lock and may use the map, also for the same key; but one that replaces the same key in
+    /// every call outruns itself for ever.
     ///
     /// # Panics
     /// When there is no memory.

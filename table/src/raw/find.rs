@@ -32,7 +32,8 @@ impl Table {
             match walk(head, tag_of(hash), &mut eq) {
                 Ok(found) => return Some(found),
                 Err(end) if ticket::complete(head, end) => return None,
-                Err(_) => {}
+                // Drifted, or a resize began and moved the bucket.
+                Err(_) => local::count_restart(),
             }
         }
         self.find_anew(guard, hash, eq)

@@ -21,7 +21,6 @@ pub(crate) const SLOTS: usize = if cfg!(nulls_loom) { 2 } else { 8 };
 /// The high bit of each tag byte: set in every tag, clear in an empty slot.
 const HIGH: u64 = 0x8080_8080_8080_8080;
 /// The low bit of each tag byte.
-#[cfg(any(test, nulls_loom, not(target_arch = "x86_64")))]
 const LOW: u64 = 0x0101_0101_0101_0101;
 /// The high bits of the bytes that are slots.
 const USED: u64 = if SLOTS == 8 { HIGH } else { HIGH & ((1 << (8 * SLOTS)) - 1) };
@@ -98,7 +97,8 @@ impl Tags {
     /// How many slots have a tag.
     #[inline(always)]
     pub(crate) fn count(self) -> usize {
-        (self.0 & USED).count_ones() as usize
+        // One bit per byte, added up by a multiplication: a population count is a long sequence on the x86-64 baseline.
+        (((self.0 & USED) >> 7).wrapping_mul(LOW) >> 56) as usize
     }
 
     /// The tag of slot `i`.

@@ -174,14 +174,20 @@ impl<T> Garbage<T> {
         }
     }
 
-    /// Hands everything to `free` at once. For an owner that nobody reads any more.
+    /// Hands everything to `free` at once. For an owner that nobody reads any more. If `free` panics, what it has not got
+    /// yet is still there.
     pub fn drain(&mut self, mut free: impl FnMut(T)) {
         for shard in self.shards.iter_mut() {
             let shard = shard.get_mut();
-            for batch in shard.batches.drain(..) {
-                batch.items.into_iter().for_each(&mut free);
+            while let Some(batch) = shard.batches.last_mut() {
+                while let Some(item) = batch.items.pop() {
+                    free(item);
+                }
+                shard.batches.pop();
             }
-            shard.bag.drain(..).for_each(&mut free);
+            while let Some(item) = shard.bag.pop() {
+                free(item);
+            }
             shard.bag_bytes = 0;
         }
     }

@@ -90,6 +90,8 @@ pub(crate) struct StoreResult {
     pub(crate) packets_per_second: Spread,
     /// Of one packet, in nanoseconds: the median over rounds of each round's figure.
     pub(crate) nanoseconds: Times,
+    /// Time that CPUs spent for each packet, collector included; hardly disturbed by what else the machine does.
+    pub(crate) cpu_nanoseconds: Option<Spread>,
     pub(crate) entries: u64,
     pub(crate) buckets: u64,
     pub(crate) rounds: Vec<RoundResult>,
@@ -104,6 +106,7 @@ pub(crate) struct RoundResult {
     pub(crate) packets: u64,
     pub(crate) packets_per_second: f64,
     pub(crate) nanoseconds: Times,
+    pub(crate) cpu_nanoseconds: Option<f64>,
     pub(crate) tally: Tally,
     pub(crate) collections: Collections,
     pub(crate) entries: u64,
@@ -154,6 +157,9 @@ impl RoundResult {
                 p999: at(0.999),
                 maximum: outcome.times.max() as f64,
             },
+            cpu_nanoseconds: outcome
+                .cpu
+                .map(|cpu| cpu.as_nanos() as f64 / outcome.packets.max(1) as f64),
             tally: outcome.tally,
             collections: outcome.collections,
             entries: outcome.entries,
@@ -192,6 +198,7 @@ impl StoreResult {
     ) -> Option<StoreResult> {
         let last = rounds.last()?;
         let rates: Vec<f64> = rounds.iter().map(|r| r.packets_per_second).collect();
+        let cpu: Option<Vec<f64>> = rounds.iter().map(|r| r.cpu_nanoseconds).collect();
         let of = |f: fn(&Times) -> f64| median(rounds.iter().map(|r| f(&r.nanoseconds)));
         Some(StoreResult {
             store,
@@ -205,6 +212,7 @@ impl StoreResult {
                 p999: of(|t| t.p999),
                 maximum: of(|t| t.maximum),
             },
+            cpu_nanoseconds: cpu.as_deref().map(Spread::of),
             entries: last.entries,
             buckets: last.buckets,
             rounds,
@@ -303,6 +311,7 @@ mod tests {
             packets: 10,
             packets_per_second: rate,
             nanoseconds: Times::default(),
+            cpu_nanoseconds: None,
             tally: Tally {
                 new,
                 dropped,

@@ -1,6 +1,6 @@
 //! The result of a run as text.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
 use super::report::{Point, Report, Spread};
@@ -115,44 +115,40 @@ fn traffic(report: &Report, point: &Point) -> String {
 
 fn table(points: &[Point]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(ASCII_MARKDOWN);
     table.set_content_arrangement(ContentArrangement::Disabled);
+    let first = points[0].results.first().map_or("", |r| r.store.name());
     table.set_header([
-        "threads",
-        "store",
-        "packets/s",
-        "median",
-        "p99",
-        "p99.9",
-        "maximum",
-        "entries",
-        "buckets",
-        "bytes/entry",
-        "ratio (lowest–highest)",
+        "threads".to_owned(),
+        "store".to_owned(),
+        "packets/s".to_owned(),
+        "CPU".to_owned(),
+        "median".to_owned(),
+        "p99".to_owned(),
+        "p99.9".to_owned(),
+        "maximum".to_owned(),
+        "entries".to_owned(),
+        "buckets".to_owned(),
+        "bytes/entry".to_owned(),
+        format!("{first} / this"),
     ]);
     for point in points {
-        for (i, result) in point.results.iter().enumerate() {
+        for result in &point.results {
             let ns = &result.nanoseconds;
-            let ratio = match i {
-                0 => String::new(),
-                _ => point
-                    .ratios
-                    .iter()
-                    .find(|r| r.against == result.store)
-                    .map_or_else(String::new, |r| {
-                        format!(
-                            "{} / {}: {}",
-                            r.store.name(),
-                            r.against.name(),
-                            ratio(&r.ratio)
-                        )
-                    }),
-            };
+            let ratio = point
+                .ratios
+                .iter()
+                .find(|r| r.against == result.store)
+                .map_or_else(String::new, |r| ratio(&r.ratio));
             table.add_row(
                 [
                     point.threads.to_string(),
                     result.store.name().to_owned(),
                     short(result.packets_per_second.median),
+                    result
+                        .cpu_nanoseconds
+                        .as_ref()
+                        .map_or_else(String::new, |cpu| time(cpu.median)),
                     time(ns.median),
                     time(ns.p99),
                     time(ns.p999),
@@ -187,10 +183,11 @@ fn notes(report: &Report) -> String {
         .max()
         .unwrap_or(0);
     format!(
-        "packets/s: all threads together. Times are those of single packets, {harness:.0} ns of each are the harness's. The garbage collector\n\
-         runs between packets and counts in packets/s only; its longest run took {}. Ratio: packets/s of the first store divided by\n\
-         this one's in the neighbouring round. All figures are medians of {rounds} rounds or more, which alternate between the stores.\n\
-         bytes/entry: everything that the tracker allocated, divided by its entries, after the warm-up.",
+        "packets/s: all threads together. CPU: running time of all threads for each packet. Median to maximum: times of single packets,\n\
+         {harness:.0} ns of each are the harness's. The garbage collector runs between packets and counts in packets/s and CPU; its longest\n\
+         run took {}. Entries, buckets: the table at the end. Bytes/entry: all that the tracker has allocated after the warm-up.\n\
+         Ratio: packets/s of the first store by those of this one in the neighbouring round (lowest–highest).\n\
+         All figures are medians of {rounds} rounds or more, in which the stores take turns.",
         time(collector as f64)
     )
 }

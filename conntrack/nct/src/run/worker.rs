@@ -62,6 +62,8 @@ pub(crate) struct Collections {
 pub(crate) struct Outcome {
     /// From the start of the first thread to the end of the last.
     pub(crate) elapsed: Duration,
+    /// Time that the threads were really running, all together; `None` where the system does not tell.
+    pub(crate) cpu: Option<Duration>,
     pub(crate) packets: u64,
     /// Measured packets only.
     pub(crate) tally: Tally,
@@ -211,6 +213,7 @@ impl Drop for Leaving<'_> {
 struct Part {
     start: Instant,
     end: Instant,
+    cpu: Option<Duration>,
     tally: Tally,
     times: Histogram<u64>,
     collections: Collections,
@@ -260,6 +263,7 @@ fn work<S: Store>(
     let mut collections = Collections::default();
     let mut measured = lane.measured().peekable();
     let start = Instant::now();
+    let cpu = thread_time();
     while let Some(first) = measured.peek() {
         let time = first.time;
         if !shared.keep_pace(me, time) {
@@ -284,10 +288,23 @@ fn work<S: Store>(
     Some(Part {
         start,
         end,
+        cpu: thread_time().zip(cpu).map(|(after, before)| after - before),
         tally,
         times,
         collections,
     })
+}
+
+/// How long this thread has been running.
+#[cfg(unix)]
+fn thread_time() -> Option<Duration> {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
+    Some(Duration::from(time))
+}
+
+#[cfg(not(unix))]
+fn thread_time() -> Option<Duration> {
+    None
 }
 
 /// How packets are passed.
@@ -360,6 +377,7 @@ impl Job for Round<'_> {
         tracker.for_each(self.end, |_| entries += 1);
         Some(Outcome {
             elapsed: end - start,
+            cpu: parts.iter().map(|p| p.cpu).sum(),
             packets: self
                 .lanes
                 .iter()

@@ -76,8 +76,9 @@ fn opening_packets(conn: &Conn) -> u32 {
 impl Sessions {
     /// Few long connections, three quarters TCP: every packet finds its entry, and the entries fit into the cache.
     pub(crate) fn elephants(size: u64, packets: u64, rng: Rng) -> Sessions {
-        let make =
-            |n: u64, rng: &mut Rng| endless(numbered(n, PORTS_PER_HOST, 443), n % 4 != 0, rng);
+        let make = |n: u64, rng: &mut Rng| {
+            endless(numbered(n, PORTS_PER_HOST, 443), !n.is_multiple_of(4), rng)
+        };
         Sessions::new(size, 0, Turn::Uniform, make, packets, INTERVAL, rng)
     }
 

@@ -261,7 +261,7 @@ impl Stream {
             stream
                 .block
                 .resize(stream.block.len().next_multiple_of(UNIT), 0);
-            if stream.offsets.len() % 4096 == 0 && !go_on(sum.packets) {
+            if stream.offsets.len().is_multiple_of(4096) && !go_on(sum.packets) {
                 return None;
             }
         }
