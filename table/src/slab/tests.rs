@@ -295,6 +295,28 @@ fn exhaustion_is_never_reported_while_a_slot_is_free_at_every_moment() {
     }
 }
 
+/// The only free slot is in a shard that another thread is busy with: to say that there is none would be wrong.
+#[test]
+fn exhaustion_waits_for_a_shard_that_somebody_is_busy_with() {
+    let slab = &Slab::<Line>::try_with_shards(1, 4).unwrap();
+    let handle = slab.alloc().unwrap();
+    let me = slab.shards.mine();
+    // Not in the shard that a dry one looks at first.
+    let busy = slab.shards.get((me + 2) % 4);
+    // SAFETY: ours.
+    unsafe { slab.put(&mut busy.lock(), handle) };
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::scope(|s| {
+        s.spawn(move || {
+            let _held = busy.lock();
+            tell.send(()).unwrap();
+            thread::sleep(std::time::Duration::from_millis(50));
+        });
+        told.recv().unwrap();
+        assert_eq!(slab.alloc(), Ok(handle));
+    });
+}
+
 #[test]
 fn values_are_dropped_when_freed_and_never_otherwise() {
     struct Counts<'a>(
