@@ -302,7 +302,9 @@ fn exhaustion_waits_for_a_shard_that_somebody_is_busy_with() {
     let handle = slab.alloc().unwrap();
     let me = slab.shards.mine();
     // Not in the shard that a dry one looks at first.
-    let busy = slab.shards.get((me + 2) % 4);
+    let victim = slab.shards.get(me).lock().victim(me, 4).unwrap();
+    let busy = (0..4).find(|&i| i != me && i != victim).unwrap();
+    let busy = slab.shards.get(busy);
     // SAFETY: ours.
     unsafe { slab.put(&mut busy.lock(), handle) };
     let (tell, told) = std::sync::mpsc::channel();
