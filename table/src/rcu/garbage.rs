@@ -33,7 +33,7 @@ pub struct Garbage<T> {
 }
 
 #[derive(Debug)]
-struct Shard<T> {
+pub(super) struct Shard<T> {
     bag: Vec<T>,
     bag_bytes: usize,
     /// How many items make the bag full.
@@ -97,7 +97,7 @@ impl<T> Shard<T> {
     }
 
     /// Closes the bag if it is full, or whatever it holds.
-    fn close_if_due(&mut self, all: bool) {
+    pub(super) fn close_if_due(&mut self, all: bool) {
         if all {
             self.limit = MIN_BATCH;
             self.close();
@@ -108,7 +108,7 @@ impl<T> Shard<T> {
     }
 
     /// The number below which batches may begin their grace period now, if any has not.
-    fn not_begun(&self) -> Option<u64> {
+    pub(super) fn not_begun(&self) -> Option<u64> {
         self.batches
             .iter()
             .any(|b| b.stamp == NOT_BEGUN)
@@ -140,6 +140,11 @@ impl<T> Garbage<T> {
         })
     }
 
+    /// The calling thread's shard.
+    pub(super) fn mine(&self) -> &Lock<Shard<T>> {
+        self.shards.get(self.shards.mine())
+    }
+
     /// Takes an item that no reader can reach any more, except those already reading. `bytes` is for the accounts.
     ///
     /// Returns whether the bag is full: the caller then calls [`collect`](Self::collect) as soon as it holds no lock. Never
@@ -147,7 +152,7 @@ impl<T> Garbage<T> {
     #[inline]
     #[must_use]
     pub fn retire(&self, item: T, bytes: usize) -> bool {
-        let mut shard = self.shards.get(self.shards.mine()).lock();
+        let mut shard = self.mine().lock();
         if shard.bag.len() == shard.bag.capacity() && !grow(&mut shard) {
             shard.lost += 1;
             core::mem::forget(item);
@@ -163,8 +168,7 @@ impl<T> Garbage<T> {
     ///
     /// `free` runs outside of all locks and may do what it likes.
     pub fn collect(&self, mut free: impl FnMut(T)) {
-        let shard = self.shards.get(self.shards.mine());
-        self.work(shard, false, &mut free);
+        self.work(self.mine(), false, &mut free);
     }
 
     /// As [`collect`](Self::collect) for the shards of all threads, full bag or not.
@@ -231,7 +235,7 @@ impl<T> Garbage<T> {
     }
 
     /// Stamps the batches numbered below `before`, all of them closed before their grace period began.
-    fn stamp(shard: &Lock<Shard<T>>, before: u64, stamp: u64) {
+    pub(super) fn stamp(shard: &Lock<Shard<T>>, before: u64, stamp: u64) {
         // A batch closed meanwhile holds items that were unlinked after our fence.
         let all = check::mutant("rcu:stamp-later-batches");
         let mut shard = shard.lock();
@@ -272,34 +276,5 @@ impl<T> Drop for Rest<'_, T> {
             ..self.batch
         };
         self.shard.lock().put_back(batch);
-    }
-}
-
-#[cfg(all(test, not(nulls_loom)))]
-mod tests {
-    use super::*;
-    use crate::rcu::OwnedGuard;
-
-    /// Two threads share a shard: between the first one's fence and its look at the list, the second closes a batch.
-    #[test]
-    fn a_batch_closed_after_the_fence_waits_for_a_stamp_of_its_own() {
-        let domain: &'static Domain = Box::leak(Box::new(Domain::new()));
-        let garbage = Garbage::try_new_in(domain).unwrap();
-        let mine = garbage.shards.get(garbage.shards.mine());
-        let _ = garbage.retire(1, 0);
-        mine.lock().close_if_due(true);
-        let before = mine.lock().not_begun().unwrap();
-        let stamp = domain.begin().unwrap();
-        // This reader came after the fence, and may have found 2 before it was unlinked.
-        let reader = OwnedGuard::new_in(domain);
-        let _ = garbage.retire(2, 0);
-        mine.lock().close_if_due(true);
-        Garbage::stamp(mine, before, stamp);
-        let mut freed = Vec::new();
-        garbage.flush(|item| freed.push(item));
-        assert_eq!(freed, [1]);
-        drop(reader);
-        garbage.flush(|item| freed.push(item));
-        assert_eq!(freed, [1, 2]);
     }
 }

@@ -2,15 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 
 use super::garbage::{Garbage, MAX_BATCH, MIN_BATCH};
 use super::membarrier::Asymmetric;
 use super::*;
 
+/// A domain that lives for ever, where a leak checker finds it.
 fn domain_with(flavour: Flavour) -> &'static Domain {
-    Box::leak(Box::new(Domain::with_fences(Asymmetric::decided(flavour))))
+    static ALL: Mutex<Vec<&'static Domain>> = Mutex::new(Vec::new());
+    let domain = Box::leak(Box::new(Domain::with_fences(Asymmetric::decided(flavour))));
+    ALL.lock().unwrap().push(domain);
+    domain
 }
 
 /// Both flavours, where both can be had.
@@ -203,6 +207,25 @@ fn bags_fill_and_grow() {
     );
 }
 
+/// Two threads share a shard: between the first one's fence and its look at the list, the second closes a batch.
+#[test]
+fn a_batch_closed_after_the_fence_waits_for_a_stamp_of_its_own() {
+    let domain = domain_with(Flavour::Fence);
+    let garbage = garbage(domain);
+    put(&garbage, 1);
+    garbage.mine().lock().close_if_due(true);
+    let before = garbage.mine().lock().not_begun().unwrap();
+    let stamp = domain.begin().unwrap();
+    // This reader came after the fence, and may have found 2 before it was unlinked.
+    let reader = OwnedGuard::new_in(domain);
+    put(&garbage, 2);
+    garbage.mine().lock().close_if_due(true);
+    Garbage::stamp(garbage.mine(), before, stamp);
+    assert_eq!(flushed(&garbage), [1]);
+    drop(reader);
+    assert_eq!(flushed(&garbage), [2]);
+}
+
 #[test]
 fn large_items_fill_a_bag_by_their_bytes() {
     let garbage = garbage(domain_with(Flavour::Fence));
@@ -292,7 +315,7 @@ fn readers_never_see_freed_items() {
         let stop = AtomicBool::new(false);
         let reads = AtomicUsize::new(0);
         // Freed items are poisoned and kept, so that a reader that sees one reads no freed memory.
-        let freed = std::sync::Mutex::new(Vec::new());
+        let freed = Mutex::new(Vec::new());
         let free = |p: usize| {
             // SAFETY: from `Box::into_raw`, and freed at the end only.
             let item = unsafe { &*(p as *const Item) };

@@ -1,6 +1,7 @@
 //! Who gets which handle, and what happens when there are none.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
@@ -362,24 +363,22 @@ fn values_are_dropped_when_freed_and_never_otherwise() {
 
 #[test]
 fn a_destructor_may_allocate_and_free_in_the_same_slab() {
-    struct Chain<'a>(&'a std::sync::OnceLock<NodeSlab<Chain<'a>>>, u32);
-    impl Drop for Chain<'_> {
+    static SLAB: LazyLock<NodeSlab<Chain>> = LazyLock::new(|| NodeSlab::try_new(1).unwrap());
+    struct Chain(u32);
+    impl Drop for Chain {
         fn drop(&mut self) {
-            if self.1 > 0 {
-                let slab = self.0.get().unwrap();
-                let next = slab.alloc(Chain(self.0, self.1 - 1)).ok().unwrap();
+            if self.0 > 0 {
+                let next = SLAB.alloc(Chain(self.0 - 1)).ok().unwrap();
                 // SAFETY: just allocated, and nobody else knows it.
-                unsafe { slab.free(next) };
+                unsafe { SLAB.free(next) };
             }
         }
     }
-    // Leaked: a slab cannot own values that borrow it.
-    let slab = Box::leak(Box::new(std::sync::OnceLock::new()));
-    slab.set(NodeSlab::try_new(1).unwrap()).ok().unwrap();
-    let first = slab.get().unwrap().alloc(Chain(slab, 50)).ok().unwrap();
-    // SAFETY: just allocated, and nobody else knows it. (One slot is enough: it is free before the destructor runs.)
-    unsafe { slab.get().unwrap().free(first) };
-    assert_eq!(slab.get().unwrap().stats().used, 0);
+    // One slot is enough: it is free before the destructor runs.
+    let first = SLAB.alloc(Chain(50)).ok().unwrap();
+    // SAFETY: just allocated, and nobody else knows it.
+    unsafe { SLAB.free(first) };
+    assert_eq!(SLAB.stats().used, 0);
 }
 
 #[test]
