@@ -439,3 +439,40 @@ impl<T: Entry + core::fmt::Debug> core::fmt::Debug for Ref<'_, T> {
             .finish()
     }
 }
+
+#[cfg(all(test, not(nulls_loom)))]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Plain;
+
+    impl Entry for Plain {}
+
+    /// In a process of its own, which it aborts.
+    #[test]
+    fn a_count_that_would_overflow_aborts() {
+        const NAME: &str = "pool::tests::a_count_that_would_overflow_aborts";
+        let Ok(how) = std::env::var("NULLS_TEST_OVERFLOW") else {
+            for how in ["clone", "try_get", "neither"] {
+                let status = std::process::Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", NAME])
+                    .env("NULLS_TEST_OVERFLOW", how)
+                    .stdout(std::process::Stdio::null())
+                    .status()
+                    .unwrap();
+                assert_eq!(status.success(), how == "neither", "{how}");
+            }
+            return;
+        };
+        let pool = Pool::<Plain>::with_capacity(1);
+        let entry = pool.alloc().unwrap().publish();
+        // As if so many references had been forgotten.
+        entry.slot.refs.store(MAX_COUNT + 1, order::pool_publish());
+        match how.as_str() {
+            "clone" => drop(entry.clone()),
+            "try_get" => drop(pool.try_get(entry.handle())),
+            _ => {}
+        }
+    }
+}

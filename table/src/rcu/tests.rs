@@ -303,6 +303,70 @@ fn items_are_dropped_exactly_once() {
     assert_eq!(drops.load(SeqCst), 2000);
 }
 
+/// A filter on system calls makes `membarrier` fail in one thread, long after the decision to rely on it.
+#[test]
+#[cfg(all(target_os = "linux", not(miri)))]
+fn garbage_is_kept_while_the_kernel_refuses_the_barrier() {
+    let domain = domain_with(Flavour::Membarrier);
+    if Domain::new().flavour() == Flavour::Fence {
+        return;
+    }
+    let garbage = garbage(domain);
+    thread::scope(|s| {
+        s.spawn(|| {
+            if !refuse_membarrier() {
+                return;
+            }
+            assert!(!domain.synchronize());
+            put(&garbage, 1);
+            put(&garbage, 2);
+            for _ in 0..3 {
+                assert_eq!(flushed(&garbage), []);
+                assert_eq!(garbage.waiting().items, 2);
+            }
+        });
+    });
+    // Threads without the filter find what was kept.
+    put(&garbage, 3);
+    let mut items = flushed(&garbage);
+    items.sort();
+    assert!(items == [1, 2, 3] || items == [3], "{items:?}");
+    assert_eq!(garbage.waiting().items, 0);
+}
+
+/// Has `membarrier` fail with EPERM in the calling thread, if the system lets us.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn refuse_membarrier() -> bool {
+    // Load the call's number; unless it is membarrier's, skip one; fail; allow.
+    let filter = [
+        (0x20, 0, 0, 0),
+        (0x15, 0, 1, libc::SYS_membarrier as u32),
+        (0x06, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        (0x06, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let mut filter = filter.map(|(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k });
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    let zero: libc::c_ulong = 0;
+    // SAFETY: the program is a valid filter, alive during the calls, which concern this thread only.
+    unsafe {
+        libc::prctl(
+            libc::PR_SET_NO_NEW_PRIVS,
+            1 as libc::c_ulong,
+            zero,
+            zero,
+            zero,
+        ) == 0
+            && libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::c_ulong::from(libc::SECCOMP_MODE_FILTER),
+                &raw const program,
+            ) == 0
+    }
+}
+
 /// Readers that hold a pointer of a moment ago, writers that swap and retire: the payload says whether it was freed.
 #[test]
 fn readers_never_see_freed_items() {

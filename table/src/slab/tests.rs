@@ -206,6 +206,37 @@ fn reserved_memory_is_there_before_the_first_slot() {
     assert_eq!(slab.stats().bytes, before.bytes);
 }
 
+/// A segment of these is larger than any address space.
+struct Giant {
+    link: AtomicU32,
+    _rest: [AtomicU32; 1 << 39],
+}
+
+// SAFETY: atomics are zero when their bytes are.
+unsafe impl Zeroable for Giant {}
+
+// SAFETY: the link is stored in a word of its own.
+unsafe impl Slot for Giant {
+    unsafe fn next_free(&self) -> u32 {
+        self.link.load(SeqCst)
+    }
+
+    unsafe fn set_next_free(&self, next: u32) {
+        self.link.store(next, SeqCst);
+    }
+}
+
+#[test]
+fn without_memory_an_allocation_says_so() {
+    let slab = Slab::<Giant>::try_new(1000).unwrap();
+    for _ in 0..3 {
+        assert_eq!(slab.alloc(), Err(Exhausted::Memory));
+        assert_eq!(slab.alloc_many(&mut [0; 3]), Err(Exhausted::Memory));
+        assert_eq!(slab.reserve(1), Err(AllocError));
+    }
+    assert_eq!(slab.stats(), SlabStats::default());
+}
+
 /// One thread takes, another gives back: the slots have to find their way, or memory would grow without bound.
 #[test]
 fn producer_and_consumer_need_no_more_memory_than_is_in_use() {
