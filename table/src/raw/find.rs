@@ -121,7 +121,8 @@ fn walk<R>(head: &Line, tag: u8, eq: &mut impl FnMut(u32) -> Option<R>) -> Resul
             }
         }
         let link = line.link();
-        if nulls::is_end(link) {
+        // Null first: in most buckets that is all there is to test, here and at the walk's end.
+        if link.is_null() || nulls::is_end(link) {
             return Err(link);
         }
         // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.

@@ -48,8 +48,9 @@ impl Copy {
     }
 }
 
-/// The sequence-count latch.
+/// The sequence-count latch: one cache line, which nothing else that is written shares.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Latch {
     seq: AtomicUsize,
     copies: [Copy; 2],

@@ -55,8 +55,8 @@ impl Table {
     ) -> Result<(), NotMoved> {
         let head = old.head(b);
         let mut backoff = Backoff::new();
-        let mut items = Scratch::<Item, 32>::new(Item { handle: 0, tag: 0, fraction: 0, target: 0 });
-        let mut spare = Scratch::<Option<&Line>, 8>::new(None);
+        let mut items = Scratch::<Item, 32>::new();
+        let mut spare = Scratch::<Option<&Line>, 8>::new();
         loop {
             let seen = ticket::load(head);
             if seen & ticket::MOVED != 0 {

@@ -38,6 +38,7 @@ struct Slot<'g> {
 pub struct Probe<'g> {
     table: &'g Table,
     array: &'g Array,
+    passed: bool,
     bucket: usize,
     ticket: u64,
     hash: u64,
@@ -53,6 +54,8 @@ pub struct Probe<'g> {
 #[derive(Debug)]
 pub struct Written<'g> {
     table: &'g Table,
+    array: &'g Array,
+    passed: bool,
     look: bool,
 }
 
@@ -64,7 +67,10 @@ impl Written<'_> {
         if self.look {
             self.table.look_after();
         }
-        self.table.help(guard, rehash);
+        // The write came through an older generation, or its own has got a successor: a resize runs.
+        if self.look || self.passed || self.array.next().is_some() {
+            self.table.help(guard, rehash);
+        }
     }
 }
 
@@ -85,7 +91,8 @@ impl Table {
     ) -> Probe<'g> {
         let mut backoff = Backoff::new();
         'again: loop {
-            let mut array = self.root_array(guard);
+            let root = self.root_array(guard);
+            let mut array = root;
             while let Some(next) = array.next() {
                 let b = array.bucket(hash);
                 if b >= array.watermark() && self.move_bucket(array, next, b, true, rehash).is_err() {
@@ -107,6 +114,7 @@ impl Table {
             let mut probe = Probe {
                 table: self,
                 array,
+                passed: !core::ptr::eq(array, root),
                 bucket,
                 ticket: seen,
                 hash,
@@ -182,7 +190,7 @@ impl<'g> Probe<'g> {
     }
 
     fn written(&self, look: bool) -> Written<'g> {
-        Written { table: self.table, look }
+        Written { table: self.table, array: self.array, passed: self.passed, look }
     }
 
     /// Writes `x` into a free slot of the locked bucket, whose chain gets `y` first if given.
