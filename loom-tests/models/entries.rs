@@ -83,7 +83,7 @@ pub const MODELS: &[Model] = &[
 
 /// Even handles in the first of two buckets, odd ones in the second.
 fn by_parity(x: u32) -> u64 {
-    hash(if x % 2 == 0 { 0 } else { 6 }, u64::from(x))
+    hash(if x.is_multiple_of(2) { 0 } else { 6 }, u64::from(x))
 }
 
 /// Inserts `x` and `y`, unless one of their keys is there: handles of one key are eight apart.

@@ -3,6 +3,11 @@
 //! They use loom alone. If one of them misses an outcome, the checker is blind and a pass of the other models means
 //! nothing; if one that is wrong on purpose is not caught, likewise.
 
+#![allow(
+    clippy::arc_with_non_send_sync,
+    reason = "loom runs all threads of a model on one"
+)]
+
 use crate::harness::{Expect, Model, saw, spawn};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering, Ordering::*, fence};
@@ -253,11 +258,8 @@ fn refcount(test_for_zero: bool) {
             }
             saw("got");
             // SAFETY: the count taken keeps the payload; loom checks it.
-            assert_eq!(
-                o.payload.with(|p| unsafe { *p }),
-                7,
-                "a freed object is reached"
-            );
+            let v = o.payload.with(|p| unsafe { *p });
+            assert_eq!(v, 7, "a freed object is reached");
             drop_one(&o);
         })
     };
@@ -354,7 +356,7 @@ fn seqcount(reader_fence: bool, writer_fence: bool) {
         fence(Acquire);
     }
     let after = p.seq.load(Relaxed);
-    if before == after && before % 2 == 0 {
+    if before == after && before.is_multiple_of(2) {
         assert_eq!(pair.0, pair.1, "a torn pair is taken for consistent");
         saw(if pair.0 == 0 { "old" } else { "new" });
     } else if pair.0 != pair.1 {

@@ -63,6 +63,15 @@ pub const MODELS: &[Model] = &[
         ..Model::DEFAULT
     },
     Model {
+        name: "pool/peek-at-a-guessed-handle",
+        proves: "a slot that is looked at before its handle was given away is constructed, or refused",
+        floor: 10,
+        outcomes: &["not built", "built"],
+        kills: &["order:pool_built", "order:pool_link"],
+        body: peek_at_a_guessed_handle,
+        ..Model::DEFAULT
+    },
+    Model {
         name: "pool/peek-against-construction",
         proves: "a slot whose handle is known is constructed",
         floor: 5,
@@ -212,6 +221,42 @@ fn reuse_under_a_reader() {
     // The slot lives again under another key, then again under the first.
     drop(fresh(&pool, 2, 20).publish());
     drop(fresh(&pool, 1, 11).publish());
+    reader.join().unwrap();
+}
+
+/// What its constructor wrote is read without a reference.
+struct Built(UnsafeCell<usize>);
+
+impl Default for Built {
+    fn default() -> Self {
+        Self(UnsafeCell::new(7))
+    }
+}
+
+impl Entry for Built {}
+
+// SAFETY: loom checks every access to the cell.
+unsafe impl Sync for Built {}
+// SAFETY: as above.
+unsafe impl Send for Built {}
+
+fn peek_at_a_guessed_handle() {
+    let pool = Arc::new(Pool::<Built>::with_capacity(1));
+    let reader = {
+        let pool = pool.clone();
+        spawn(move || match pool.try_peek(1) {
+            None => saw("not built"),
+            Some(e) => {
+                // SAFETY: nobody writes it after the construction; loom checks it.
+                assert_eq!(e.0.with(|p| unsafe { *p }), 7);
+                saw("built");
+            }
+        })
+    };
+    for _ in 0..2 {
+        let e = pool.alloc().expect("a slot is free");
+        assert_eq!(e.handle(), 1, "the reader's guess");
+    }
     reader.join().unwrap();
 }
 

@@ -123,11 +123,8 @@ impl World {
     fn read(&self) -> usize {
         let i = self.link.load(Acquire);
         // SAFETY: the section protects the node; loom checks it.
-        assert_eq!(
-            self.nodes[i].with(|p| unsafe { *p }),
-            LIVE,
-            "a freed node is read"
-        );
+        let v = self.nodes[i].with(|p| unsafe { *p });
+        assert_eq!(v, LIVE, "a freed node is read");
         i
     }
 

@@ -4,7 +4,7 @@
 //! handle and read by whoever finds it: an insertion that is not properly published shows as a race.
 
 use loom::cell::UnsafeCell;
-use nulls::raw::{InsertError, Stale, Table};
+use nulls::raw::{InsertError, Table};
 use nulls::rcu::{self, Guard};
 
 /// Handles 1 to 15.
@@ -109,12 +109,9 @@ impl World {
             if probe.hit().is_none() {
                 return false;
             }
-            match probe.remove() {
-                Ok((old, _written)) => {
-                    assert_eq!(old, x);
-                    return true;
-                }
-                Err(Stale) => {}
+            if let Ok((old, _written)) = probe.remove() {
+                assert_eq!(old, x);
+                return true;
             }
         }
     }
@@ -127,9 +124,8 @@ impl World {
                 .table
                 .probe(guard, self.rehash(old), |y| y == old, &|y| self.rehash(y));
             assert_eq!(probe.hit(), Some(old));
-            match probe.replace(x) {
-                Ok((was, _written)) => return assert_eq!(was, old),
-                Err(Stale) => {}
+            if let Ok((was, _written)) = probe.replace(x) {
+                return assert_eq!(was, old);
             }
         }
     }

@@ -187,9 +187,6 @@ impl Workspace {
         let status = cargo()
             .args(["fmt", "--check", "--manifest-path"])
             .arg(self.out.join(flavour.program()).join("Cargo.toml"))
-            .arg("--")
-            .arg("--config-path")
-            .arg(&self.root)
             .status()
             .context("running cargo fmt")?;
         ensure!(status.success(), "{} is not formatted", flavour.program());

@@ -24,14 +24,19 @@ pub(crate) fn count() -> usize {
     }
 }
 
-/// [`count`] copies of `T`, each in cache lines of its own.
+/// Copies of `T`, each in cache lines of its own.
 #[derive(Debug)]
 pub(crate) struct Striped<T>(Box<[CachePadded<T>]>);
 
 impl<T> Striped<T> {
-    /// Makes the copies.
-    pub(crate) fn try_new(mut make: impl FnMut() -> T) -> Result<Self, AllocError> {
-        let n = count();
+    /// Makes [`count`] copies.
+    pub(crate) fn try_new(make: impl FnMut() -> T) -> Result<Self, AllocError> {
+        Self::try_with(count(), make)
+    }
+
+    /// Makes `n` copies, a power of two up to [`MAX`].
+    pub(crate) fn try_with(n: usize, mut make: impl FnMut() -> T) -> Result<Self, AllocError> {
+        debug_assert!(n.is_power_of_two() && n <= MAX);
         let mut v = Vec::new();
         v.try_reserve_exact(n).map_err(|_| AllocError)?;
         v.extend((0..n).map(|_| CachePadded::new(make())));

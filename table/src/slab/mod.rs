@@ -149,6 +149,10 @@ impl<S: Slot> Slab<S> {
     /// # Errors
     /// No memory for the shards.
     pub fn try_new(limit: u32) -> Result<Self, AllocError> {
+        Self::try_with_shards(limit, stripe::count())
+    }
+
+    fn try_with_shards(limit: u32, shards: usize) -> Result<Self, AllocError> {
         let limit = limit.min(MAX_LIMIT);
         Ok(Self {
             bases: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
@@ -156,7 +160,7 @@ impl<S: Slot> Slab<S> {
             limit,
             fresh: CachePadded::new(AtomicU32::new(1)),
             bytes: AtomicUsize::new(0),
-            shards: Striped::try_new(|| Lock::new(Shard::default()))?,
+            shards: Striped::try_with(shards, || Lock::new(Shard::default()))?,
             _slots: PhantomData,
         })
     }

@@ -1,7 +1,7 @@
 //! Who gets which handle, and what happens when there are none.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
 use super::*;
@@ -30,6 +30,13 @@ unsafe impl Slot for Line {
 
 fn lines(limit: u32) -> Slab<Line> {
     Slab::try_new(limit).unwrap()
+}
+
+/// As many shards as other machines would have.
+fn sharded(limit: u32) -> impl Iterator<Item = Slab<Line>> {
+    [1, 2, 4, 16]
+        .into_iter()
+        .map(move |shards| Slab::try_with_shards(limit, shards).unwrap())
 }
 
 fn free(slab: &Slab<Line>, handles: impl IntoIterator<Item = u32>) {
@@ -124,8 +131,8 @@ fn a_freed_slot_is_used_again_and_content_stays() {
 
 #[test]
 fn the_limit_is_exact_wherever_slots_were_freed() {
-    for limit in [1, 2, 3, 63, 64, 65, 300] {
-        let slab = lines(limit);
+    for slab in [1, 2, 3, 63, 64, 65, 300].into_iter().flat_map(sharded) {
+        let limit = slab.limit();
         for round in 0..3 {
             let handles: Vec<_> = (0..limit).map(|_| slab.alloc().unwrap()).collect();
             assert_eq!(slab.alloc(), Err(Exhausted::Limit));
@@ -159,7 +166,10 @@ fn a_limit_of_nothing() {
 
 #[test]
 fn many_or_none() {
-    let slab = lines(100);
+    sharded(100).for_each(many_or_none_of);
+}
+
+fn many_or_none_of(slab: Slab<Line>) {
     let mut most = [0; 97];
     slab.alloc_many(&mut most).unwrap();
     let mut four = [0; 4];
@@ -198,9 +208,11 @@ fn reserved_memory_is_there_before_the_first_slot() {
 /// One thread takes, another gives back: the slots have to find their way, or memory would grow without bound.
 #[test]
 fn producer_and_consumer_need_no_more_memory_than_is_in_use() {
-    let slab = lines(MAX_LIMIT);
+    sharded(MAX_LIMIT).for_each(|slab| producer_and_consumer(&slab));
+}
+
+fn producer_and_consumer(slab: &Slab<Line>) {
     let (give, take) = std::sync::mpsc::sync_channel(256);
-    let slab = &slab;
     thread::scope(|s| {
         s.spawn(move || (0..200_000).for_each(|_| give.send(slab.alloc().unwrap()).unwrap()));
         s.spawn(move || take.into_iter().for_each(|handle| free(slab, [handle])));
@@ -260,38 +272,51 @@ fn churn(slab: &Slab<Line>, threads: u32, rounds: u32, hold: usize) {
 
 #[test]
 fn threads_never_get_the_same_handle() {
-    churn(&lines(MAX_LIMIT), 4, 40_000, 500);
+    sharded(MAX_LIMIT).for_each(|slab| churn(&slab, 4, 20_000, 500));
 }
 
 #[test]
 fn threads_that_fight_for_the_last_slots_never_get_the_same_handle() {
-    churn(&lines(40), 4, 20_000, 100);
+    sharded(40).for_each(|slab| churn(&slab, 4, 10_000, 100));
 }
 
 /// One slot is free at every moment, but never the same: whoever looks must find one.
 #[test]
 fn exhaustion_is_never_reported_while_a_slot_is_free_at_every_moment() {
-    let slab = lines(4);
-    let held: Vec<_> = (0..2).map(|_| slab.alloc().unwrap()).collect();
-    // Two slots are left for two threads that hold at most one each: there is always one for whoever asks.
-    let stop = AtomicBool::new(false);
+    const THREADS: u32 = 3;
+    for slab in sharded(THREADS) {
+        // Each thread holds at most one slot, so there is always one for whoever asks.
+        thread::scope(|s| {
+            for _ in 0..THREADS {
+                s.spawn(|| (0..30_000).for_each(|_| free(&slab, [slab.alloc().unwrap()])));
+            }
+        });
+        assert_eq!(slab.stats().used, 0);
+    }
+}
+
+/// The only free slot is in a shard that another thread is busy with: to say that there is none would be wrong.
+#[test]
+fn exhaustion_waits_for_a_shard_that_somebody_is_busy_with() {
+    let slab = &Slab::<Line>::try_with_shards(1, 4).unwrap();
+    let handle = slab.alloc().unwrap();
+    let me = slab.shards.mine();
+    // Not in the shard that a dry one looks at first.
+    let victim = slab.shards.get(me).lock().victim(me, 4).unwrap();
+    let busy = (0..4).find(|&i| i != me && i != victim).unwrap();
+    let busy = slab.shards.get(busy);
+    // SAFETY: ours.
+    unsafe { slab.put(&mut busy.lock(), handle) };
+    let (tell, told) = std::sync::mpsc::channel();
     thread::scope(|s| {
-        for _ in 0..2 {
-            s.spawn(|| {
-                for _ in 0..50_000 {
-                    match slab.alloc() {
-                        Ok(handle) => free(&slab, [handle]),
-                        Err(e) => {
-                            stop.store(true, SeqCst);
-                            panic!("{e} with a slot free");
-                        }
-                    }
-                }
-            });
-        }
+        s.spawn(move || {
+            let _held = busy.lock();
+            tell.send(()).unwrap();
+            thread::sleep(std::time::Duration::from_millis(50));
+        });
+        told.recv().unwrap();
+        assert_eq!(slab.alloc(), Ok(handle));
     });
-    assert!(!stop.into_inner());
-    free(&slab, held);
 }
 
 #[test]
