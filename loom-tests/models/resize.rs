@@ -44,8 +44,16 @@ pub const MODELS: &[Model] = &[
         proves: "a generation that a reader is led to is initialised for it",
         floor: 20,
         outcomes: &["found"],
-        kills: &["order:next_load", "order:next_publish"],
         body: read_beside_start,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/insert-beside-start",
+        proves: "a generation that a writer is led to is initialised for it",
+        floor: 20,
+        outcomes: &["inserted"],
+        kills: &["order:next_load", "order:next_publish"],
+        body: insert_beside_start,
         ..Model::DEFAULT
     },
     Model {
@@ -102,6 +110,7 @@ pub const MODELS: &[Model] = &[
         full_bound: 2,
         floor: 10_000,
         outcomes: &["found"],
+        kills: &["latch:skip-recheck"],
         body: || read(1, &[2, 1]),
         ..Model::DEFAULT
     },
@@ -141,6 +150,20 @@ fn read_beside_start() {
     w.move_bucket_of(&rcu::pin(), 5);
     reader.join().unwrap();
     w.holds(&[5]);
+}
+
+fn insert_beside_start() {
+    let w = Arc::new(World::new(1, spread, &[5]));
+    let writer = {
+        let w = w.clone();
+        spawn(move || {
+            w.insert(&rcu::pin(), 6);
+            saw("inserted");
+        })
+    };
+    w.start_resize(2);
+    writer.join().unwrap();
+    w.holds(&[5, 6]);
 }
 
 fn insert_beside_move() {
