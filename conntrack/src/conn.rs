@@ -91,7 +91,7 @@ pub struct Conn<U = ()> {
     _pad: [u64; PAD],
 }
 
-const PAD: usize = 2;
+const PAD: usize = 1;
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Conn<u8>>() + 8 == 5 * 64);
 
