@@ -3,6 +3,17 @@
 //! Memory of an entry may be reused for another connection while lock-free readers still look at it (the table's type-stable pool does that).
 //! So everything a reader may touch before it holds a counted reference is an atomic: tuples, zone, namespace, status and deadline. All else is
 //! behind the entry's lock or meaningful to holders of a reference only.
+//!
+//! # Orderings
+//!
+//! Three edges carry everything; whatever is `Relaxed` below rides on one of them or is a number on its own.
+//! * *Birth*: `Conn::init` writes all fields, then the store makes the count 1 with Release. It pairs with the Acquire of whoever takes a reference
+//!   (increment if not zero): the key that is compared **afterwards**, and all else, is the new incarnation's.
+//! * *Confirmation*: deadline and hashes are written, the entry is linked, then CONFIRMED is set with Release (`Conn::set_status`). It pairs
+//!   with the Acquire of `Conn::status`: who sees CONFIRMED sees an absolute deadline, and an entry that was linked.
+//! * *The entry's lock* protects `Inner`.
+//!
+//! Counters, marks, labels, times and the deadline of a living entry are read and written without regard to each other, as in the kernel.
 
 use crate::clock::{Jiffies, Nanos};
 use crate::helper::ftp::Lines;

@@ -421,10 +421,13 @@ fn learn_tag(s: &mut Sctp, chunk: &Chunk<'_>, dir: Direction) -> bool {
         return false;
     };
     if chunk.kind == INIT {
-        if s.init == [true; 2] {
-            s.init[other] = false;
+        // A repeated INIT is no sign of a collision (6.18's stable releases).
+        if s.vtag[other] != tag {
+            if s.init == [true; 2] {
+                s.init[other] = false;
+            }
+            s.init[mine] = true;
         }
-        s.init[mine] = true;
     } else {
         let known = s.vtag[other];
         let contradicts = known != tag && ((!s.init[other] && known != 0) || s.init == [true; 2]);

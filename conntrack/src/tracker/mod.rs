@@ -60,8 +60,10 @@ struct Core<S> {
     store: S,
     hasher: KeyHasher,
     config: Config,
+    /// `nf_conntrack_max`: a number on its own, Relaxed.
     max: AtomicUsize,
     gc: Mutex<gc::GcState>,
+    /// A hint to the collector, Relaxed: seen late it helps late.
     make_room: AtomicBool,
 }
 
@@ -189,6 +191,7 @@ impl<S: Store> Tracker<S> {
 
     /// Somebody needs tracking of `family` (`nf_ct_netns_get`). A fresh tracker has one user for each family.
     pub fn enable(&self, family: Family) {
+        // AcqRel, here and in `disable`: one caller at a time sees the change from 0. `is_enabled` is an answer about the past in any case.
         if self.users(family).fetch_add(1, Ordering::AcqRel) == 0 {
             self.forget_tcp_windows(family);
         }
