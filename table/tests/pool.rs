@@ -249,10 +249,10 @@ fn a_reference_with_the_right_key_is_the_right_entry() {
     let pool = Pool::<Conn>::with_capacity(16);
     let cells: Vec<AtomicU32> = (0..SLOTS).map(|_| AtomicU32::new(0)).collect();
     let stop = AtomicBool::new(false);
-    let hits = AtomicUsize::new(0);
+    let (hits, misses) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|s| {
         for reader in 0..2u64 {
-            let (pool, cells, stop, hits) = (&pool, &cells, &stop, &hits);
+            let (pool, cells, stop, hits, misses) = (&pool, &cells, &stop, &hits, &misses);
             s.spawn(move || {
                 let mut x = reader + 1;
                 while !stop.load(Relaxed) {
@@ -268,7 +268,7 @@ fn a_reference_with_the_right_key_is_the_right_entry() {
                         .try_get(handle)
                         .filter(|entry| entry.key.load(Relaxed) == key)
                     {
-                        None => {}
+                        None => _ = misses.fetch_add(1, Relaxed),
                         Some(entry) => {
                             hits.fetch_add(1, Relaxed);
                             for _ in 0..3 {
@@ -284,12 +284,11 @@ fn a_reference_with_the_right_key_is_the_right_entry() {
         }
         let writers: Vec<_> = (0..2u64)
             .map(|writer| {
-                let (pool, cells, hits) = (&pool, &cells, &hits);
+                let (pool, cells, hits, misses) = (&pool, &cells, &hits, &misses);
                 s.spawn(move || {
-                    // On a busy machine readers may come late.
-                    for n in
-                        (1..5_000_000u64).take_while(|&n| n < 30_000 || hits.load(Relaxed) < 1000)
-                    {
+                    // On a busy machine it can take a while until a reader meets a recycled entry.
+                    let met = || hits.load(Relaxed) > 0 && misses.load(Relaxed) > 0;
+                    for n in (1..50_000_000u64).take_while(|&n| n < 30_000 || !met()) {
                         let cell =
                             &cells[(writer as usize) * (SLOTS / 2) + n as usize % (SLOTS / 2)];
                         let old = cell.swap(0, AcqRel);
@@ -311,7 +310,7 @@ fn a_reference_with_the_right_key_is_the_right_entry() {
         writers.into_iter().for_each(|w| w.join().unwrap());
         stop.store(true, Relaxed);
     });
-    assert!(hits.into_inner() > 0);
+    assert!(hits.into_inner() > 0 && misses.into_inner() > 0);
     for cell in cells {
         match cell.into_inner() {
             0 => {}

@@ -147,6 +147,14 @@ fn synchronize_waits_for_readers_from_before_only() {
 }
 
 #[test]
+fn a_scan_says_nothing_about_grace_periods_that_begin_later() {
+    let domain = domain_with(Flavour::Fence);
+    let completed = domain.completed();
+    let _reader = OwnedGuard::new_in(domain);
+    assert!(domain.begin().unwrap() >= completed);
+}
+
+#[test]
 fn the_oldest_reader_is_named() {
     let domain = domain_with(Flavour::Fence);
     assert_eq!(domain.oldest_reader(), None);
