@@ -24,7 +24,7 @@ pub(crate) enum AnyKind {
 #[derive(Debug)]
 pub(crate) enum AnyStore<U: Default + Send + Sync + 'static = ()> {
     /// The table of this project.
-    Nulls(NullsStore<U>),
+    Nulls(Box<NullsStore<U>>),
     /// dashmap.
     Dashmap(DashStore<U>),
 }
@@ -36,7 +36,7 @@ impl<U: Default + Send + Sync + 'static> AnyStore<U> {
     /// No memory for the buckets.
     pub(crate) fn new(kind: AnyKind, buckets: usize) -> Result<Self, nulls::AllocError> {
         Ok(match kind {
-            AnyKind::Nulls => AnyStore::Nulls(NullsStore::new(u32::MAX, buckets)?),
+            AnyKind::Nulls => AnyStore::Nulls(Box::new(NullsStore::new(u32::MAX, buckets)?)),
             AnyKind::Dashmap => AnyStore::Dashmap(DashStore::with_capacity(buckets, None)),
         })
     }
@@ -253,17 +253,19 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for AnyStore<U> {
     }
 
     unsafe fn from_word(&self, word: usize) -> AnyRef<'_, U> {
-        // SAFETY: the caller's promise; a word of this store came from a reference of the store inside it.
         match self {
+            // SAFETY: the caller's promise; a word of this store came from a reference of the store inside it.
             AnyStore::Nulls(s) => AnyRef::Nulls(unsafe { s.from_word(word) }),
+            // SAFETY: as above.
             AnyStore::Dashmap(s) => AnyRef::Dashmap(unsafe { s.from_word(word) }),
         }
     }
 
     unsafe fn peek_word(&self, word: usize) -> &Conn<U> {
-        // SAFETY: as above.
         match self {
+            // SAFETY: as in `from_word`.
             AnyStore::Nulls(s) => unsafe { s.peek_word(word) },
+            // SAFETY: as in `from_word`.
             AnyStore::Dashmap(s) => unsafe { s.peek_word(word) },
         }
     }
