@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nulls_conntrack::defrag::Defrag;
 use nulls_conntrack::hooks::prio;
 use nulls_conntrack::{
-    Direction, Family, Hook, Layout, Packet, PacketState, Pipeline, Template, TimeoutPolicy, Tracker,
-    Verdict, Zone,
+    Direction, Family, Hook, Layout, Packet, PacketState, Pipeline, Template, TimeoutPolicy,
+    Tracker, Verdict, Zone,
 };
 
 use super::case::{
