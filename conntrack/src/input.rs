@@ -111,7 +111,7 @@ fn hop_by_hop(p: &[u8]) -> Option<usize> {
                     ROUTER_ALERT => content.len() == 2,
                     JUMBO => {
                         let told = u32::from_be_bytes(content.try_into().ok()?) as usize;
-                        whole = 40 + told;
+                        whole = told.saturating_add(40);
                         at & 3 == 2 && told > 0xffff && p[4..6] == [0, 0] && whole <= p.len()
                     }
                     // The two highest bits of unknown ones say whether they may be skipped.

@@ -9,6 +9,7 @@ with_each_store!(
     an_association_from_init_to_shutdown,
     both_sides_begin_at_once,
     a_repeated_init_is_no_collision,
+    a_first_init_counts,
     tags_and_checksums_are_checked,
     gre_by_call_id,
     udplite_checksums_are_what_the_kernel_takes_them_for,
@@ -129,6 +130,17 @@ fn a_repeated_init_is_no_collision<St: Store>(ct: &Tracker<St>) {
         Established,
         "now somebody did"
     );
+}
+
+fn a_first_init_counts<St: Store>(ct: &Tracker<St>) {
+    send(ct, true, 0, &[init(1, 7)]);
+    send(ct, false, 0, &[init(1, 9)]);
+    assert_eq!(
+        send(ct, true, 9, &[init(2, 8)]).state,
+        Invalid,
+        "both began, and this is not the tag it began with"
+    );
+    assert_eq!(send(ct, true, 9, &[init(2, 7)]).state, Established);
 }
 
 fn tags_and_checksums_are_checked<St: Store>(ct: &Tracker<St>) {
