@@ -110,25 +110,25 @@ fn both_sides_begin_at_once<St: Store>(ct: &Tracker<St>) {
 }
 
 fn a_repeated_init_is_no_collision<St: Store>(ct: &Tracker<St>) {
-    send(ct, false, 0, &[init(1, 5)]);
-    send(ct, true, 5, &[init(2, 6)]);
+    send(ct, true, 0, &[init(1, 7)]);
+    send(ct, false, 7, &[init(2, 9)]);
+    send(ct, true, 9, &[chunk(COOKIE_ECHO, b"biscuit")]);
+    send(ct, false, 7, &[chunk(COOKIE_ACK, b"")]);
+    // The peer begins anew; then an old INIT comes along, whose tag is known.
+    send(ct, false, 0, &[init(1, 10)]);
+    send(ct, true, 0, &[init(1, 7)]);
     assert_eq!(
-        state(ct).2,
-        [6, 5],
-        "the server began, so its direction is the original one"
-    );
-    // Its peer repeats the tag that is known already.
-    send(ct, true, 0, &[init(1, 6)]);
-    assert_eq!(
-        send(ct, false, 6, &[init(2, 8)]).state,
-        Invalid,
-        "nobody asked the server with an INIT"
-    );
-    send(ct, true, 0, &[init(1, 66)]);
-    assert_eq!(
-        send(ct, false, 66, &[init(2, 8)]).state,
+        send(ct, true, 10, &[init(2, 8)]).state,
         Established,
-        "now somebody did"
+        "only the peer has begun"
+    );
+    assert_eq!(state(ct).2, [10, 8]);
+    // With a tag of its own it is a beginning.
+    send(ct, true, 0, &[init(1, 77)]);
+    assert_eq!(
+        send(ct, true, 10, &[init(2, 78)]).state,
+        Invalid,
+        "both have begun"
     );
 }
 
