@@ -16,6 +16,7 @@
 //! Counters, marks, labels, times and the deadline of a living entry are read and written without regard to each other, as in the kernel.
 
 use crate::clock::{Jiffies, Nanos};
+use crate::helper::ftp::Lines;
 use crate::net::Net;
 use crate::policy::TimeoutPolicy;
 use crate::proto::Proto;
@@ -42,6 +43,28 @@ pub(crate) struct Inner {
     pub(crate) net: Option<Arc<Net>>,
     pub(crate) policy: Option<Arc<TimeoutPolicy>>,
     pub(crate) helper: Option<Arc<str>>,
+    kin: Option<Box<Kin>>,
+}
+
+/// What few connections have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kin {
+    /// Original tuple of the connection that announced this one.
+    pub(crate) master: Option<Tuple>,
+    /// What the FTP helper remembers.
+    pub(crate) lines: Lines,
+}
+
+impl Inner {
+    /// Made on first use.
+    pub(crate) fn kin(&mut self) -> &mut Kin {
+        self.kin.get_or_insert_default()
+    }
+
+    /// Original tuple of the connection that announced this one.
+    pub(crate) fn master(&self) -> Option<Tuple> {
+        self.kin.as_ref()?.master
+    }
 }
 
 /// What a new entry begins with.
@@ -79,7 +102,7 @@ pub struct Conn<U = ()> {
     _pad: [u64; PAD],
 }
 
-const PAD: usize = 2;
+const PAD: usize = 1;
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Conn<u8>>() + 8 == 5 * 64);
 

@@ -3,7 +3,7 @@
 use crate::clock::Nanos;
 use crate::conn::Conn;
 use crate::policy::Template;
-use crate::reason::Reason;
+use crate::reason::{Reason, What};
 use crate::status::{CtInfo, PacketState};
 use crate::store::Store;
 use crate::tuple::{Direction, Family};
@@ -261,6 +261,14 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
     #[must_use]
     pub fn reason(&self) -> Option<&Reason> {
         self.reason.as_ref()
+    }
+
+    /// Notes why a helper refuses the packet.
+    pub(crate) fn explain(&mut self, what: What) {
+        let protonum = self
+            .conn()
+            .map_or(0, |c| c.tuple(Direction::Original).protonum());
+        self.reason = Some(Reason { protonum, what });
     }
 
     pub(crate) fn set_reason(&mut self, r: Option<Reason>) {

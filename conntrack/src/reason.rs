@@ -20,6 +20,8 @@ pub struct Reason {
 pub enum What {
     /// A fixed text.
     Text(&'static str),
+    /// This helper drops the packet, and why.
+    Helper(&'static str, &'static str),
     /// TCP: this kind of segment is invalid, or ignored, in this state.
     TcpState {
         /// Kind of segment (`enum tcp_bit_set`).
@@ -80,9 +82,12 @@ pub enum What {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let What::Helper(helper, why) = self.what {
+            return write!(f, "nf_ct_{helper}: dropping packet: {why}");
+        }
         write!(f, "nf_ct_proto_{}: ", self.protonum)?;
         match self.what {
-            What::Text(t) => f.write_str(t),
+            What::Text(t) | What::Helper(_, t) => f.write_str(t),
             What::TcpState {
                 index,
                 dir,

@@ -61,6 +61,8 @@ pub struct Snapshot {
     pub labels: [u32; 4],
     /// Name of the helper.
     pub helper: Option<Arc<str>>,
+    /// Original tuple of the connection that announced this one.
+    pub master: Option<Tuple>,
     /// References, the reader's own included.
     pub uses: u32,
 }
@@ -85,6 +87,7 @@ impl Snapshot {
             mark: c.mark(),
             labels: c.labels(),
             helper: inner.helper.clone(),
+            master: inner.master(),
             uses,
         }
     }

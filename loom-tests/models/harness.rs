@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::process::exit;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// What a run of a model must come to.
@@ -63,6 +63,9 @@ impl Model {
 // All of this is outside of the model: plain `std`, no branching point.
 static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
 static SEEN: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+static MUTANT: Mutex<Option<&'static str>> = Mutex::new(None);
+static ARMED: AtomicBool = AtomicBool::new(false);
+static HITS: AtomicUsize = AtomicUsize::new(0);
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Notes an outcome of the running execution.
@@ -102,12 +105,15 @@ pub fn run(model: &'static Model, options: Options) -> ! {
         let place = info
             .location()
             .map_or(String::new(), |l| format!("{}:{}", l.file(), l.line()));
+        // From the package's folder on: `table/src/…`, `models/…`.
+        let from = place.rmatch_indices('/').nth(2).map_or(0, |(at, _)| at + 1);
+        let place = &place[from..];
         println!("@panic\t{}\t{place}", text.replace(['\n', '\t'], " "));
         report(start);
         exit(1);
     }));
 
-    nulls::checking::set_mutant(options.mutant);
+    *MUTANT.lock().unwrap_or_else(|e| e.into_inner()) = options.mutant;
     let mut builder = loom::model::Builder::new();
     builder.max_threads = model.threads;
     builder.max_branches = model.max_branches;
@@ -121,9 +127,13 @@ pub fn run(model: &'static Model, options: Options) -> ! {
     let trace = options.trace;
     builder.check(move || {
         let n = EXECUTIONS.fetch_add(1, Ordering::Relaxed) + 1;
+        if n.is_multiple_of(1000) {
+            println!("@progress\t{n}");
+        }
         if trace == Some(n) {
             trace_from_here();
         }
+        disarm();
         (model.body)();
     });
 
@@ -156,7 +166,7 @@ fn report(start: Instant) {
         "@result\t{}\t{}\t{}\t{}",
         EXECUTIONS.load(Ordering::Relaxed),
         start.elapsed().as_millis(),
-        nulls::checking::mutant_hits(),
+        HITS.load(Ordering::Relaxed) + nulls::checking::mutant_hits(),
         seen.join(",")
     );
 }
@@ -173,7 +183,17 @@ fn trace_from_here() {
     let _ = tracing_subscriber::util::SubscriberInitExt::try_init(log);
 }
 
+/// Switches the mutant off until the first thread is spawned: the world that a model begins with is made correctly.
+fn disarm() {
+    HITS.fetch_add(nulls::checking::mutant_hits(), Ordering::Relaxed);
+    nulls::checking::set_mutant(None);
+    ARMED.store(false, Ordering::Relaxed);
+}
+
 /// Spawns a thread of the model.
 pub fn spawn<T: 'static>(f: impl FnOnce() -> T + 'static) -> loom::thread::JoinHandle<T> {
+    if !ARMED.swap(true, Ordering::Relaxed) {
+        nulls::checking::set_mutant(*MUTANT.lock().unwrap_or_else(|e| e.into_inner()));
+    }
     loom::thread::spawn(f)
 }

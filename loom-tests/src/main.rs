@@ -33,8 +33,11 @@ enum Mode {
         #[command(flatten)]
         common: Common,
         /// Try every mutant on every model, not only until one of them catches it.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "claimed")]
         all: bool,
+        /// Try the mutants only that a model claims to catch.
+        #[arg(long)]
+        claimed: bool,
     },
     /// Run real threads with injected pauses, then again with each seeded bug, which must be caught.
     Stress {
@@ -107,7 +110,18 @@ fn run(mode: Mode) -> Result<Option<Tally>> {
             models::run(&common.into(), bound.unwrap_or(Bound::Full)).map(Some)
         }
         Mode::Selftest(c) => models::only_self_test(&c.into()).map(Some),
-        Mode::Mutants { common, all } => mutants::run(&common.into(), all).map(Some),
+        Mode::Mutants {
+            common,
+            all,
+            claimed,
+        } => {
+            let extent = match (all, claimed) {
+                (true, _) => mutants::Extent::All,
+                (_, true) => mutants::Extent::Claimed,
+                _ => mutants::Extent::UntilCaught,
+            };
+            mutants::run(&common.into(), extent).map(Some)
+        }
         Mode::Stress {
             common,
             seconds,

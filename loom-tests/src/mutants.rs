@@ -6,7 +6,7 @@
 
 use crate::models::{Bound, open, run_one, self_test};
 use crate::report::Table;
-use crate::runner::{self, Model, Run};
+use crate::runner::{self, End, Model, Run};
 use crate::workspace::{Program, Workspace};
 use crate::{Checked, Options, Tally, print_checked};
 use anyhow::{Context, Result, ensure};
@@ -67,6 +67,16 @@ pub fn parse_survivors(text: &str) -> Result<BTreeMap<String, String>> {
     Ok(accepted)
 }
 
+/// A run of a model that is to show a mutant: at two preemptions, and if it shows nothing at as many as the model can
+/// afford.
+fn try_model(program: &Program, options: &Options, model: &Model, name: &str) -> Result<Run> {
+    let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+    if run.end != End::Clean || run.hits == 0 || model.full_bound <= 2 {
+        return Ok(run);
+    }
+    run_one(program, options, model, Bound::Full, Some(name))
+}
+
 /// All that is known of one mutant.
 struct Mutant<'a> {
     name: &'a str,
@@ -84,12 +94,23 @@ impl Mutant<'_> {
     }
 }
 
-/// Runs the kill matrix. With `all`, every mutant on every model.
+/// Which pairs of mutant and model are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that a model claims.
+    Claimed,
+    /// Those, and every other mutant on one model after another until one catches it.
+    UntilCaught,
+    /// All pairs.
+    All,
+}
+
+/// Runs the kill matrix.
 ///
 /// # Errors
 ///
 /// The models cannot be built or run, or the list of survivors cannot be read.
-pub fn run(options: &Options, all: bool) -> Result<Tally> {
+pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
     let workspace = Workspace::locate()?;
     let accepted = parse_survivors(&fs::read_to_string(
         workspace.package().join("survivors.txt"),
@@ -112,7 +133,10 @@ pub fn run(options: &Options, all: bool) -> Result<Tally> {
     })?;
     print_checked(&base);
     base.iter().for_each(|c| tally.count(c.ok()));
-    let sound: Vec<&Model> = base.iter().filter(|c| c.ok()).map(|c| c.model).collect();
+    // Quick ones first: an unclaimed mutant is tried until one of them catches it.
+    let mut sound: Vec<&Checked<'_>> = base.iter().filter(|c| c.ok()).collect();
+    sound.sort_by_key(|c| c.run.time);
+    let sound: Vec<&Model> = sound.iter().map(|c| c.model).collect();
 
     for (model, name) in models
         .iter()
@@ -131,12 +155,14 @@ pub fn run(options: &Options, all: bool) -> Result<Tally> {
         tally.count(false);
     }
 
+    let claimed: BTreeSet<&String> = models.iter().flat_map(|m| &m.kills).collect();
     let selected: Vec<&String> = names
         .iter()
         .filter(|n| options.filters.is_empty() || options.filters.iter().any(|f| n.contains(f)))
+        .filter(|n| extent != Extent::Claimed || claimed.contains(n))
         .collect();
     let results = runner::parallel(&selected, options.jobs, |name| {
-        try_mutant(&program, options, &sound, name, all)
+        try_mutant(&program, options, &sound, name, extent)
     })?;
     report(&results, &accepted, &mut tally);
     Ok(tally)
@@ -148,7 +174,7 @@ fn try_mutant<'a>(
     options: &Options,
     models: &[&'a Model],
     name: &'a str,
-    all: bool,
+    extent: Extent,
 ) -> Result<Mutant<'a>> {
     let (claimed, others): (Vec<&Model>, Vec<&Model>) = models
         .iter()
@@ -159,11 +185,13 @@ fn try_mutant<'a>(
         tried: Vec::new(),
     };
     for model in claimed {
-        let run = run_one(program, options, model, Bound::Fast, Some(name))?;
+        let run = try_model(program, options, model, name)?;
         mutant.tried.push((model, run));
     }
     for model in others {
-        if !all && !mutant.killers().is_empty() {
+        if extent == Extent::UntilCaught && !mutant.killers().is_empty()
+            || extent == Extent::Claimed
+        {
             break;
         }
         let run = run_one(program, options, model, Bound::Fast, Some(name))?;

@@ -232,6 +232,8 @@ pub fn run(program: &Program, args: &[String], limit: Duration) -> Result<Run> {
                 result.hits = hits.parse()?;
                 result.seen = (*seen).to_owned();
             }
+            // All that is known of a run that is given up.
+            ["@progress", executions] if !reported => result.executions = executions.parse()?,
             ["@panic", what, place] => why.push(format!("{what} ({place})")),
             ["@unseen", what] => why.push(format!("outcome \"{what}\" never seen")),
             ["@undeclared", what] => why.push(format!("outcome \"{what}\" is not declared")),

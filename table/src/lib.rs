@@ -33,15 +33,16 @@ mod sync;
 pub mod design {}
 
 pub use map::{DefaultHashBuilder, Equivalent, HashMap, HashMapRef, Iter, TryInsertError};
-pub use mem::AllocError;
+pub use mem::{AllocError, mapped_bytes};
 pub use slab::{Exhausted, SlabStats};
 
 /// What the `loom-tests` driver steers a checking build with.
 #[cfg(any(nulls_loom, nulls_check))]
 #[doc(hidden)]
 pub mod checking {
-    pub use crate::mem::{Pages, ZeroedArray, Zeroable};
+    pub use crate::mem::{Pages, Zeroable, ZeroedArray};
     pub use crate::rcu::garbage::Garbage;
+    pub use crate::rcu::stamps;
     pub use crate::slab::{NodeSlab, Slab, Slot};
     pub use crate::sync::check::{mutant_hits, set_mutant};
     pub use crate::sync::order::ALL as ORDERINGS;

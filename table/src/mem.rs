@@ -39,6 +39,16 @@ pub enum Pages {
     Huge,
 }
 
+/// Bytes that all tables, maps and pools of this process have mapped from the system by themselves. What they take beyond
+/// that, everything small, comes from the global allocator. For programs that account for their memory.
+#[must_use]
+pub fn mapped_bytes() -> usize {
+    #[cfg(not(nulls_loom))]
+    return sys::mapped_bytes();
+    #[cfg(nulls_loom)]
+    0
+}
+
 /// The alignment of every array: a cache line.
 #[cfg(not(nulls_loom))]
 const ALIGN: usize = 64;
@@ -219,6 +229,8 @@ mod imp {
 /// Mappings.
 #[cfg(all(unix, not(nulls_loom), not(miri)))]
 mod sys {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
     use super::{NonNull, Pages};
 
     /// From this size on an array is a mapping of its own. (The C library does as much, but with a moving threshold.)
@@ -228,6 +240,14 @@ mod sys {
 
     pub(super) fn maps(bytes: usize) -> bool {
         bytes >= MAP_FROM
+    }
+
+    /// What all mappings of this process take together.
+    static MAPPED: AtomicUsize = AtomicUsize::new(0);
+
+    pub(super) fn mapped_bytes() -> usize {
+        // Relaxed: a statistic.
+        MAPPED.load(Ordering::Relaxed)
     }
 
     fn page() -> usize {
@@ -250,6 +270,8 @@ mod sys {
         if at == libc::MAP_FAILED {
             None
         } else {
+            // Relaxed: see `mapped_bytes`.
+            MAPPED.fetch_add(bytes, Ordering::Relaxed);
             NonNull::new(at.cast())
         }
     }
@@ -284,6 +306,8 @@ mod sys {
         if bytes == 0 {
             return;
         }
+        // Relaxed: see `mapped_bytes`.
+        MAPPED.fetch_sub(bytes, Ordering::Relaxed);
         // SAFETY: the caller's.
         if unsafe { libc::munmap(start.as_ptr().cast(), bytes) } != 0 {
             // The kernel may have merged the mapping with a neighbour, and have no room to split it again: give back the
@@ -314,6 +338,10 @@ mod sys {
 mod sys {
     use super::{NonNull, Pages};
 
+    pub(super) fn mapped_bytes() -> usize {
+        0
+    }
+
     pub(super) fn maps(_: usize) -> bool {
         false
     }
@@ -330,5 +358,133 @@ mod sys {
     /// Never called, as nothing is mapped.
     pub(super) unsafe fn unmap_tail(_: NonNull<u8>, _: usize, _: usize) -> usize {
         0
+    }
+}
+
+#[cfg(all(test, not(nulls_loom)))]
+mod tests {
+    use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use super::*;
+
+    // SAFETY: an atomic is zero when its bytes are.
+    unsafe impl Zeroable for AtomicU64 {}
+
+    const SIZES: [usize; 7] = [1, 7, 1000, (1 << 17) - 1, 1 << 17, 300_000, 3_000_000];
+
+    #[test]
+    fn arrays_are_zero_aligned_and_writable() {
+        for pages in [Pages::Small, Pages::Huge] {
+            for len in SIZES {
+                let array = ZeroedArray::<AtomicU64>::try_new(len, pages).unwrap();
+                assert_eq!(array.len(), len);
+                assert!(array.bytes() >= 8 * len);
+                assert_eq!(array.as_ptr().addr() % 64, 0);
+                for (i, word) in array.iter().enumerate() {
+                    assert_eq!(word.swap(i as u64, Relaxed), 0);
+                }
+                assert!(
+                    array
+                        .iter()
+                        .enumerate()
+                        .all(|(i, word)| word.load(Relaxed) == i as u64)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_array_takes_nothing() {
+        let mut array = ZeroedArray::<AtomicU64>::try_new(0, Pages::Huge).unwrap();
+        assert_eq!((array.len(), array.bytes()), (0, 0));
+        assert!(array.release_slice(1));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_an_error() {
+        for len in [usize::MAX, usize::MAX / 8, isize::MAX as usize / 8, 1 << 50] {
+            for pages in [Pages::Small, Pages::Huge] {
+                assert_eq!(
+                    ZeroedArray::<AtomicU64>::try_new(len, pages).err(),
+                    Some(AllocError)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn arrays_are_released_in_slices() {
+        for pages in [Pages::Small, Pages::Huge] {
+            for len in SIZES {
+                for slice in [1, 4096, 100_000, 1 << 20, 3 << 20, usize::MAX] {
+                    let mut array = ZeroedArray::<AtomicU64>::try_new(len, pages).unwrap();
+                    array[0].store(1, Relaxed);
+                    let mut before = array.bytes();
+                    let mut calls = 0;
+                    while !array.release_slice(slice) {
+                        assert!(
+                            array.is_empty(),
+                            "no element can be reached from the first slice on"
+                        );
+                        let gone = before - array.bytes();
+                        assert!(
+                            gone > 0 && gone <= slice.max(4 << 20),
+                            "{len} {slice}: {gone}"
+                        );
+                        before = array.bytes();
+                        calls += 1;
+                        if calls == 100 {
+                            break;
+                        }
+                    }
+                    if slice == usize::MAX {
+                        assert_eq!((array.bytes(), calls), (0, 0));
+                    }
+                    assert!(array.bytes() == 0 || calls == 100);
+                }
+            }
+        }
+    }
+
+    /// The memory really goes back to the system, slice by slice.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn released_slices_leave_the_process() {
+        let mapped = |at: usize| {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().any(|line| {
+                let range = line.split(' ').next().unwrap();
+                let (from, to) = range.split_once('-').unwrap();
+                let bound = |s| usize::from_str_radix(s, 16).unwrap();
+                (bound(from)..bound(to)).contains(&at)
+            })
+        };
+        for pages in [Pages::Small, Pages::Huge] {
+            let mut array = ZeroedArray::<AtomicU64>::try_new(4 << 20, pages).unwrap();
+            let (start, bytes) = (array.as_ptr().addr(), array.bytes());
+            assert!(mapped(start) && mapped(start + bytes - 1));
+            assert!(!array.release_slice(bytes / 2));
+            let left = array.bytes();
+            assert!((bytes / 4..=bytes / 2).contains(&left));
+            assert!(mapped(start + left - 1));
+            // Other threads may map something else there at once, but hardly in both places.
+            assert!(!mapped(start + left) || !mapped(start + bytes - 1));
+        }
+    }
+
+    #[test]
+    fn raw_arrays_come_back_whole() {
+        for len in SIZES {
+            let array = ZeroedArray::<AtomicU64>::try_new(len, Pages::Huge).unwrap();
+            let bytes = array.bytes();
+            array[len - 1].store(9, Relaxed);
+            let start = array.into_raw();
+            // SAFETY: from `into_raw` of an array of this length, once.
+            let array = unsafe { ZeroedArray::from_raw(start, len) };
+            assert_eq!(
+                (array.len(), array.bytes(), array[len - 1].load(Relaxed)),
+                (len, bytes, 9)
+            );
+        }
     }
 }

@@ -23,7 +23,7 @@ use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ops::Deref;
 
 use crate::mem::{AllocError, Zeroable};
-use crate::slab::{Slab, Slot};
+use crate::slab::{self, Slab, Slot};
 use crate::sync::{AtomicU32, UnsafeCell, check, order};
 
 pub use crate::slab::{Exhausted, SlabStats};
@@ -38,9 +38,9 @@ pub trait Entry: Default + Send + Sync {
 }
 
 /// The most entries a pool can have.
-pub const MAX_ENTRIES: u32 = if cfg!(nulls_loom) { 15 } else { BUILT - 1 };
+pub const MAX_ENTRIES: u32 = slab::MAX_LIMIT;
 
-/// A bit of the link word: the slot was constructed.
+/// A bit of the link word that no handle has: the slot was constructed.
 const BUILT: u32 = 1 << 31;
 
 /// A count above this is taken to be a leak of references on its way to an overflow. As far above it fit threads.
@@ -217,16 +217,22 @@ impl<T: Entry> Pool<T> {
     /// When the pool never gave the handle out.
     #[inline]
     pub fn peek(&self, handle: u32) -> &T {
-        // SAFETY: the slot exists, and slots live as long as the slab.
-        let slot = self
-            .slab
-            .try_slot(handle)
-            .map(|slot| unsafe { slot.as_ref() });
-        match slot.filter(|slot| slot.link.load(order::pool_built()) & BUILT != 0) {
-            // SAFETY: constructed, and the load synchronised with that.
-            Some(slot) => unsafe { slot.value() },
+        match self.try_peek(handle) {
+            Some(value) => value,
             None => no_such(handle),
         }
+    }
+
+    /// As [`peek`](Self::peek), but `None` when the pool never gave the handle out.
+    #[inline]
+    pub fn try_peek(&self, handle: u32) -> Option<&T> {
+        // SAFETY: the slot exists, and slots live as long as the slab.
+        let slot = unsafe { self.slab.try_slot(handle)?.as_ref() };
+        if slot.link.load(order::pool_built()) & BUILT == 0 {
+            return None;
+        }
+        // SAFETY: constructed, and the load synchronised with that.
+        Some(unsafe { slot.value() })
     }
 
     /// Takes back a reference that [`Ref::into_raw`] gave away.
@@ -315,7 +321,7 @@ pub struct Unique<'a, T: Entry> {
 }
 
 impl<'a, T: Entry> Unique<'a, T> {
-    /// The handle, never 0.
+    /// The handle: not 0, and below 2^31.
     #[inline]
     pub fn handle(&self) -> u32 {
         self.handle
@@ -368,7 +374,7 @@ pub struct Ref<'a, T: Entry> {
 }
 
 impl<T: Entry> Ref<'_, T> {
-    /// The handle, never 0.
+    /// The handle: not 0, and below 2^31.
     #[inline]
     pub fn handle(&self) -> u32 {
         self.handle

@@ -8,6 +8,8 @@ mod capture;
 mod cli;
 mod replay;
 mod run;
+mod store_dashmap;
+mod workload;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

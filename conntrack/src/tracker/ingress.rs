@@ -146,9 +146,17 @@ impl<S: Store> Tracker<S> {
             };
             return Ok(Some((entry, info)));
         }
-        Ok(self
-            .create(&link, tmpl, zone, now)?
-            .map(|entry| (entry, CtInfo::New)))
+        Ok(self.create(&link, tmpl, zone, now)?.map(|entry| {
+            let expected = entry.has(EXPECTED);
+            (
+                entry,
+                if expected {
+                    CtInfo::Related
+                } else {
+                    CtInfo::New
+                },
+            )
+        }))
     }
 
     /// A new entry, not yet in the table (`init_conntrack`). `None`: its tuple has no inverse.
@@ -176,7 +184,11 @@ impl<S: Store> Tracker<S> {
                 ext |= bit;
             }
         }
-        let helper = tmpl.and_then(|t| t.helper.clone());
+        let announced = self.expected(&link.key.tuple, zone, now);
+        // What was announced is not for the rules' helper.
+        let helper = tmpl
+            .filter(|_| announced.is_none())
+            .and_then(|t| t.helper.clone());
         let has_helper = helper.is_some();
         entry.init(Birth {
             original: &link.key.tuple,
@@ -193,6 +205,11 @@ impl<S: Store> Tracker<S> {
         });
         if has_helper {
             entry.set_status(HELPER);
+        }
+        if let Some(announced) = announced {
+            entry.set_status(EXPECTED);
+            entry.set_mark(announced.mark);
+            entry.inner().kin().master = Some(announced.master);
         }
         Ok(Some(self.core.store.publish(entry)))
     }

@@ -5,7 +5,7 @@ use crate::clock::{Jiffies, Nanos};
 use crate::conn::Conn;
 use crate::policy::TimeoutPolicy;
 use crate::stats::Stat;
-use crate::status::{CONFIRMED, DYING, FIXED_TIMEOUT, NAT_CLASH};
+use crate::status::{CONFIRMED, DYING, FIXED_TIMEOUT, HELPER, NAT_CLASH};
 use crate::store::Store;
 use crate::sysctl::Sysctl;
 use crate::tuple::{Direction, Tuple, ipproto};
@@ -91,6 +91,9 @@ impl<S: Store> Tracker<S> {
         self.core
             .store
             .remove(entry, original.as_ref(), &entry.link(Direction::Reply));
+        if entry.has(HELPER) {
+            self.forget_expectations_of(entry);
+        }
         true
     }
 

@@ -11,6 +11,7 @@ pub use gc::GcReport;
 pub use worker::GcWorker;
 
 use crate::conn::Conn;
+use crate::expect::Expectations;
 use crate::hash::{HashKind, KeyHasher};
 use crate::hooks::HookFn;
 use crate::net::Net;
@@ -76,6 +77,7 @@ pub struct Tracker<S: Store> {
     users: [AtomicUsize; 2],
     formatter: RwLock<Option<Formatter<S::User>>>,
     helpers: RwLock<HashMap<String, Arc<dyn HookFn<S>>>>,
+    pub(crate) expect: Expectations,
 }
 
 impl<S: Store> Tracker<S> {
@@ -113,6 +115,7 @@ impl<S: Store> Tracker<S> {
             users,
             formatter: RwLock::new(None),
             helpers: RwLock::default(),
+            expect: Expectations::default(),
         }
     }
 

@@ -30,10 +30,12 @@ impl<'g, K: Hash, V, S: BuildHasher> Iterator for Iter<'g, K, V, S> {
                 // SAFETY: the guard, which outlives the items, has been there since before the handle was found.
                 return Some(unsafe { self.map.nodes.entry(x) });
             }
-            // The cursor moves on only if `rehash` does not panic.
-            let next = self.map.table.step(self.guard, self.cursor?, &self.map.rehash(), &mut self.step);
-            self.cursor = next;
-            self.step.reverse();
+            let cursor = self.cursor?;
+            // If `rehash` panics half a step is thrown away, and the next call does it again from the same cursor.
+            let mut step = core::mem::take(&mut self.step);
+            self.cursor = self.map.table.step(self.guard, cursor, &self.map.rehash(), &mut step);
+            step.reverse();
+            self.step = step;
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod hash;
 mod iter;
+#[cfg(doctest)]
+mod misuse;
 mod node;
 mod ops;
 mod view;
@@ -213,7 +215,7 @@ impl<K, V, S> Drop for HashMap<K, V, S> {
     fn drop(&mut self) {
         let Self { table, nodes, .. } = self;
         // SAFETY: `&mut self`: no guard that looks at this map is alive, and each handle is linked once.
-        table.drain(|x| unsafe { nodes.drop_now(x) });
+        node::go_on(|| table.drain(|x| unsafe { nodes.drop_now(x) }));
         // The retired ones go with `nodes`.
     }
 }

@@ -109,8 +109,22 @@ impl<K, V> Drop for Nodes<K, V> {
     fn drop(&mut self) {
         let Self { slab, garbage } = self;
         // SAFETY: `&mut self`: no guard can be looking at this map any more. Each is in the garbage once.
-        garbage.drain(|x| unsafe { slab.free(x) });
+        go_on(|| garbage.drain(|x| unsafe { slab.free(x) }));
     }
+}
+
+/// Runs `f`, which calls destructors one after another. If one panics, `f` runs once more while that unwinds, so that the
+/// rest is dropped too. (A second panic aborts the process, as one in the elements of a `Vec` does.)
+pub(super) fn go_on(f: impl FnMut()) {
+    struct Again<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for Again<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    let mut again = Again(f);
+    (again.0)();
+    core::mem::forget(again);
 }
 
 /// A node that its inserter still owns. Dropped, it takes key and value with it.

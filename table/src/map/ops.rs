@@ -30,7 +30,7 @@ pub enum TryInsertError<'g, K, V> {
         /// The value that was not inserted.
         value: V,
     },
-    /// There is no memory, or all 2^32 - 1 handles are in use.
+    /// There is no memory, or all handles are in use (about 800 million).
     Alloc {
         /// The key that was not inserted.
         key: K,
@@ -63,16 +63,22 @@ impl<K, V> core::error::Error for TryInsertError<'_, K, V> {}
 
 impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     /// As [`HashMapRef::get`](super::HashMapRef::get).
-    #[inline]
+    // Always inlined: a key passed by reference would be stored and loaded again, on the way to the bucket's address.
+    #[inline(always)]
     pub fn get_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<&'g V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.get_key_value_with(key, guard).map(|(_, v)| v)
+        // Not by way of the key and the value: the compiler does not see that both are there or neither.
+        self.table.find(guard, hash_of(&self.hasher, key), |x| {
+            // SAFETY: found while pinned.
+            let (k, v) = unsafe { self.nodes.entry(x) };
+            key.equivalent(k).then_some(v)
+        })
     }
 
     /// As [`HashMapRef::get_key_value`](super::HashMapRef::get_key_value).
-    #[inline]
+    #[inline(always)]
     pub fn get_key_value_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<(&'g K, &'g V)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -242,18 +248,30 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = hash_of(&self.hasher, key);
+        // What became of which node, if the bucket changed before that could be linked. It still holds when the key is still
+        // in that node: nodes do not change, and none is used again while we are pinned. So the closure is not
+        // called again, and may itself write to the bucket.
+        let mut made: Option<(u32, Pending<'_, K, V>)> = None;
         loop {
             let probe = self.probe(hash, key, guard);
             let old = probe.hit()?;
-            // SAFETY: found while pinned.
-            let (k, v) = unsafe { self.nodes.entry(old) };
-            let Ok(node) = self.nodes.prepare(k.clone(), update(v)) else { no_memory() };
+            let node = match made.take() {
+                Some((of, node)) if of == old => node,
+                outdated => {
+                    drop(outdated);
+                    // SAFETY: found while pinned.
+                    let (k, v) = unsafe { self.nodes.entry(old) };
+                    let Ok(node) = self.nodes.prepare(k.clone(), update(v)) else { no_memory() };
+                    node
+                }
+            };
             if let Ok((old, written)) = probe.replace(node.handle()) {
                 let x = node.linked();
                 self.nodes.retire(old, guard);
                 written.assist(guard, &self.rehash());
                 return Some(self.value(x, guard));
             }
+            made = Some((old, node));
         }
     }
 

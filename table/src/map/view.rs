@@ -45,7 +45,7 @@ impl<'m, K, V, S> HashMapRef<'m, K, V, S> {
 
 impl<K: Hash + Eq, V, S: BuildHasher> HashMapRef<'_, K, V, S> {
     /// The value of `key`. Lock-free; writes no shared memory.
-    #[inline]
+    #[inline(always)]
     pub fn get<Q>(&self, key: &Q) -> Option<&V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -54,7 +54,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMapRef<'_, K, V, S> {
     }
 
     /// The key as it is in the map, and its value. Lock-free.
-    #[inline]
+    #[inline(always)]
     pub fn get_key_value<Q>(&self, key: &Q) -> Option<(&K, &V)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -63,7 +63,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMapRef<'_, K, V, S> {
     }
 
     /// Whether `key` is in the map. Lock-free.
-    #[inline]
+    #[inline(always)]
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -118,10 +118,11 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMapRef<'_, K, V, S> {
         self.map.get_or_insert_with_with(key, value, &self.guard)
     }
 
-    /// Replaces the value of `key` by what `update` makes of it, atomically: if the bucket changes meanwhile, `update`
+    /// Replaces the value of `key` by what `update` makes of it, atomically: if the entry is replaced meanwhile, `update`
     /// is called again with what is there then. Returns the new value, or `None` if the key is not there.
     ///
-    /// `update` runs without a lock and may use the map, also for the same key.
+    /// `update` runs without a lock and may use the map, also for the same key; but one that replaces the same key in
+    /// every call outruns itself for ever.
     ///
     /// # Panics
     /// When there is no memory.

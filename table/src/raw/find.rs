@@ -5,7 +5,6 @@
 //! lead a walk past it; both show at the walk's end (`ticket::complete`). See the design chapter for the whole argument.
 
 use super::Table;
-use super::array::Array;
 use super::line::{Line, tag_of};
 use super::{local, nulls, ticket};
 use crate::rcu::Guard;
@@ -19,52 +18,49 @@ impl Table {
     ///
     /// Lock-free: a repetition implies that another thread moved the bucket or recycled a line of it. On average one
     /// cache line is touched besides the entry itself.
-    #[inline]
+    #[inline(always)]
     pub fn find<R>(&self, guard: &Guard, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
-        let _ = guard;
-        let s = self.root.load();
-        // SAFETY: the latch yields a generation that was the root while we were pinned: not freed before we unpin.
-        let mut array: &Array = unsafe { &*s.array };
-        // From the latch, not from the header: one cache line less on the way to the bucket.
-        let mut lines = s.lines.cast_const();
-        let mut len = s.len;
-        let tag = tag_of(hash);
-        loop {
+        // The common case in as few instructions as it takes, since cache misses of successive look-ups overlap only
+        // within the processor's window: no resize running, and nothing recycled under us. The bucket was then not
+        // MOVED when we looked at the latch, so a hit was linked at that time or later; a miss looks for MOVED at its
+        // end as ever.
+        if let Some((lines, len)) = self.root.try_settled() {
             let b = crate::scale::reciprocal_scale(hash, len as u64) as usize;
-            let next = array.next();
-            // SAFETY: `b < len`, and `lines` is the array of `len` lines of a generation that we may look at.
+            // SAFETY: `b` is below `len`, the number of lines of a generation that was the root while we were pinned: not
+            // freed before we unpin.
             let head: &Line = unsafe { &*lines.add(b) };
-            let passed = next.is_some() && b < array.watermark();
+            match walk(head, tag_of(hash), &mut eq) {
+                Ok(found) => return Some(found),
+                Err(end) if ticket::complete(head, end) => return None,
+                // Drifted, or a resize began and moved the bucket.
+                Err(_) => local::count_restart(),
+            }
+        }
+        self.find_anew(guard, hash, eq)
+    }
+
+    /// The general case, from the start.
+    #[cold]
+    #[inline(never)]
+    fn find_anew<R>(&self, guard: &Guard, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
+        let mut array = self.root_array(guard);
+        loop {
+            let b = array.bucket(hash);
+            let head = array.head(b);
+            let passed = b < array.watermark() && !mutant("find:ignore-watermark");
             if passed || ticket::load(head) & ticket::MOVED != 0 {
-                // MOVED is set after `next`, and we saw it with Acquire.
-                let Some(n) = array.next() else { continue };
-                array = n;
-                lines = n.snapshot().lines.cast_const();
-                len = n.len();
+                // Watermark and MOVED are set after `next`, and we saw them with Acquire.
+                if let Some(next) = array.next() {
+                    array = next;
+                }
                 continue;
             }
-            let mut line = head;
-            let end = loop {
-                let tags = line.tags();
-                for i in tags.matching(tag) {
-                    let x = line.handle(i);
-                    if x != 0
-                        && let Some(found) = eq(x)
-                    {
-                        return Some(found);
-                    }
-                }
-                let link = line.link();
-                if nulls::is_end(link) {
-                    break link;
-                }
-                // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
-                line = unsafe { &*link };
-            };
-            if ticket::complete(head, end) || mutant("find:skip-complete") {
-                return None;
+            match walk(head, tag_of(hash), &mut eq) {
+                Ok(found) => return Some(found),
+                Err(end) if ticket::complete(head, end) || mutant("find:skip-complete") => return None,
+                // Drifted, or moved under us: again from the same generation, which leads on.
+                Err(_) => local::count_restart(),
             }
-            local::count_restart();
         }
     }
 
@@ -107,5 +103,28 @@ impl Table {
                 found(i, self.find(guard, hash, |x| eq(i, x)));
             }
         }
+    }
+}
+
+/// Shows the handles of a chain that have this tag to `eq` until it yields a value. Else returns where the walk ended.
+#[inline(always)]
+fn walk<R>(head: &Line, tag: u8, eq: &mut impl FnMut(u32) -> Option<R>) -> Result<R, *mut Line> {
+    let mut line = head;
+    loop {
+        let tags = line.tags();
+        for i in tags.matching(tag) {
+            let x = line.handle(i);
+            if x != 0
+                && let Some(found) = eq(x)
+            {
+                return Ok(found);
+            }
+        }
+        let link = line.link();
+        if nulls::is_end(link) {
+            return Err(link);
+        }
+        // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
+        line = unsafe { &*link };
     }
 }

@@ -3,6 +3,16 @@
 //! Two copies of the triple; the parity of the sequence count names the one that is not being written, as in the
 //! kernel's `seqcount_latch_t` (`include/linux/seqlock.h`). A reader repeats only if a whole publication passed while
 //! it read: lock-free, and no preempted publisher delays it.
+//!
+//! The count says more than the parity. It goes through three phases:
+//!
+//! | count modulo 4 | |
+//! |---|---|
+//! | 0 | settled: copy 0 is the one and only generation |
+//! | 2 | a resize runs: copy 0 is the root, and buckets move to its successor |
+//! | 3 | the successor is being published: readers use copy 1, which still holds the old root |
+//!
+//! So one look at the count tells a look-up that it needs to know of one generation only.
 
 use super::array::Array;
 use super::line::Line;
@@ -50,13 +60,26 @@ impl Latch {
         Self { seq: AtomicUsize::new(0), copies: [Copy::new(s), Copy::new(s)] }
     }
 
-    /// The current generation.
+    /// Lines and length of the only generation; `None` while there are two, or one was published while we looked.
     #[inline(always)]
+    pub(crate) fn try_settled(&self) -> Option<(*const Line, usize)> {
+        let seq = self.seq.load(order::latch_begin());
+        if seq & 3 != 0 {
+            return None;
+        }
+        // Relaxed: the fence below orders these before the second look at the count.
+        let (lines, len) = (self.copies[0].lines.load(Relaxed), self.copies[0].len.load(Relaxed));
+        fence(order::latch_read_fence());
+        (self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck")).then_some((lines, len))
+    }
+
+    /// The root.
+    #[inline]
     pub(crate) fn load(&self) -> Snapshot {
         loop {
             let seq = self.seq.load(order::latch_begin());
             let copy = &self.copies[seq & 1];
-            // Relaxed: the fence below orders these before the second look at the count.
+            // Relaxed: as above.
             let s = Snapshot {
                 array: copy.array.load(Relaxed),
                 lines: copy.lines.load(Relaxed),
@@ -70,10 +93,20 @@ impl Latch {
         }
     }
 
-    /// Publishes a new generation. Only one thread at a time may do so: the caller holds the table's `admin` lock.
+    /// Says that a resize begins: to be called before the root gets a successor. The caller holds the table's `admin`
+    /// lock, and the latch is settled.
+    pub(crate) fn unsettle(&self) {
+        // Relaxed: only whoever holds `admin` writes it, and the lock ordered the last one before us.
+        let seq = self.seq.load(Relaxed);
+        debug_assert_eq!(seq & 3, 0);
+        self.seq.store(seq.wrapping_add(2), order::latch_unsettle());
+    }
+
+    /// Publishes the successor, which ends the resize. The caller holds the table's `admin` lock.
     pub(crate) fn publish(&self, s: Snapshot) {
         // Relaxed: only publishers write it, and their lock ordered the last one before us.
         let seq = self.seq.load(Relaxed);
+        debug_assert_eq!(seq & 3, 2);
         // Odd: readers use copy 1 from here on, which this store publishes.
         self.seq.store(seq.wrapping_add(1), order::latch_odd());
         fence(order::latch_write_fence());

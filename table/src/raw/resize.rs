@@ -250,6 +250,7 @@ impl Table {
             None => FRACTION_BITS,
         };
         let next = Array::new(len, t.age + 1, bits, Pages::Small)?;
+        self.root.unsettle();
         t.set_next(next);
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! lock, where only a few stores remain to be done. No user code and no allocation runs while a lock is held.
 
 use super::array::Array;
-use super::line::{Line, tag_of};
+use super::line::{Line, SLOTS, tag_of};
 use super::{AllocError, Table, local, nulls, ticket};
 use crate::rcu::Guard;
 use crate::sync::Backoff;
@@ -128,9 +128,10 @@ impl Table {
                         return probe;
                     }
                 }
-                probe.entries += tags.count();
+                let used = tags.count();
+                probe.entries += used;
+                probe.free_slots += SLOTS - used;
                 if let Some(index) = tags.empty().next() {
-                    probe.free_slots += tags.empty().count();
                     probe.free = probe.free.or(Some(Slot { line, index }));
                 }
                 let link = line.link();

@@ -96,6 +96,25 @@ impl<T> Shard<T> {
         self.next += 1;
     }
 
+    /// Closes the bag if it is full, or whatever it holds.
+    fn close_if_due(&mut self, all: bool) {
+        if all {
+            self.limit = MIN_BATCH;
+            self.close();
+        } else if self.is_due() {
+            self.limit = (self.limit * 2).min(MAX_BATCH);
+            self.close();
+        }
+    }
+
+    /// The number below which batches may begin their grace period now, if any has not.
+    fn not_begun(&self) -> Option<u64> {
+        self.batches
+            .iter()
+            .any(|b| b.stamp == NOT_BEGUN)
+            .then_some(self.next)
+    }
+
     /// Lists a batch again. Without memory for that its items are lost.
     fn put_back(&mut self, batch: Batch<T>) {
         if self.batches.try_reserve(1).is_ok() {
@@ -155,14 +174,20 @@ impl<T> Garbage<T> {
         }
     }
 
-    /// Hands everything to `free` at once. For an owner that nobody reads any more.
+    /// Hands everything to `free` at once. For an owner that nobody reads any more. If `free` panics, what it has not got
+    /// yet is still there.
     pub fn drain(&mut self, mut free: impl FnMut(T)) {
         for shard in self.shards.iter_mut() {
             let shard = shard.get_mut();
-            for batch in shard.batches.drain(..) {
-                batch.items.into_iter().for_each(&mut free);
+            while let Some(batch) = shard.batches.last_mut() {
+                while let Some(item) = batch.items.pop() {
+                    free(item);
+                }
+                shard.batches.pop();
             }
-            shard.bag.drain(..).for_each(&mut free);
+            while let Some(item) = shard.bag.pop() {
+                free(item);
+            }
             shard.bag_bytes = 0;
         }
     }
@@ -182,8 +207,19 @@ impl<T> Garbage<T> {
     }
 
     fn work(&self, shard: &Lock<Shard<T>>, all: bool, free: &mut impl FnMut(T)) {
-        if let Some(before) = Self::close(shard, all) {
-            self.begin(shard, before);
+        let (listed, not_begun) = {
+            let mut shard = shard.lock();
+            shard.close_if_due(all);
+            (!shard.batches.is_empty(), shard.not_begun())
+        };
+        if let Some(before) = not_begun {
+            // If the kernel refuses, the batches wait for another time.
+            if let Some(stamp) = self.domain.begin() {
+                Self::stamp(shard, before, stamp);
+            }
+        }
+        if !listed {
+            return;
         }
         let completed = self.domain.completed();
         while let Some(batch) = Self::take_ended(shard, completed) {
@@ -194,41 +230,15 @@ impl<T> Garbage<T> {
         }
     }
 
-    /// Closes the bag if it is due. The number below which batches may begin their grace period now, if any has not.
-    fn close(shard: &Lock<Shard<T>>, all: bool) -> Option<u64> {
-        let mut shard = shard.lock();
-        if all {
-            shard.limit = MIN_BATCH;
-            shard.close();
-        } else if shard.is_due() {
-            shard.limit = (shard.limit * 2).min(MAX_BATCH);
-            shard.close();
-        }
-        shard
-            .batches
-            .iter()
-            .any(|b| b.stamp == NOT_BEGUN)
-            .then_some(shard.next)
-    }
-
-    /// Begins the grace period of the batches numbered below `before`. If the kernel refuses, they wait for another time.
-    fn begin(&self, shard: &Lock<Shard<T>>, before: u64) {
-        let Some(stamp) = self.domain.begin() else {
-            return;
-        };
+    /// Stamps the batches numbered below `before`, all of them closed before their grace period began.
+    fn stamp(shard: &Lock<Shard<T>>, before: u64, stamp: u64) {
         // A batch closed meanwhile holds items that were unlinked after our fence.
-        let before = if check::mutant("rcu:stamp-later-batches") {
-            u64::MAX
-        } else {
-            before
-        };
+        let all = check::mutant("rcu:stamp-later-batches");
         let mut shard = shard.lock();
-        for batch in shard
-            .batches
-            .iter_mut()
-            .filter(|b| b.number < before && b.stamp == NOT_BEGUN)
-        {
-            batch.stamp = stamp;
+        for batch in &mut shard.batches {
+            if batch.stamp == NOT_BEGUN && (batch.number < before || all) {
+                batch.stamp = stamp;
+            }
         }
     }
 
@@ -262,5 +272,34 @@ impl<T> Drop for Rest<'_, T> {
             ..self.batch
         };
         self.shard.lock().put_back(batch);
+    }
+}
+
+#[cfg(all(test, not(nulls_loom)))]
+mod tests {
+    use super::*;
+    use crate::rcu::OwnedGuard;
+
+    /// Two threads share a shard: between the first one's fence and its look at the list, the second closes a batch.
+    #[test]
+    fn a_batch_closed_after_the_fence_waits_for_a_stamp_of_its_own() {
+        let domain: &'static Domain = Box::leak(Box::new(Domain::new()));
+        let garbage = Garbage::try_new_in(domain).unwrap();
+        let mine = garbage.shards.get(garbage.shards.mine());
+        let _ = garbage.retire(1, 0);
+        mine.lock().close_if_due(true);
+        let before = mine.lock().not_begun().unwrap();
+        let stamp = domain.begin().unwrap();
+        // This reader came after the fence, and may have found 2 before it was unlinked.
+        let reader = OwnedGuard::new_in(domain);
+        let _ = garbage.retire(2, 0);
+        mine.lock().close_if_due(true);
+        Garbage::stamp(mine, before, stamp);
+        let mut freed = Vec::new();
+        garbage.flush(|item| freed.push(item));
+        assert_eq!(freed, [1]);
+        drop(reader);
+        garbage.flush(|item| freed.push(item));
+        assert_eq!(freed, [1, 2]);
     }
 }

@@ -24,10 +24,12 @@ impl Guard {
     #[inline]
     pub(super) fn enter() -> Self {
         let record = local::get().unwrap_or_else(local::claim);
-        let n = record.nest();
-        record.set_nest(n + 1);
-        if n & !Record::TEMPORARY == 0 {
-            record.announce(domain());
+        match record.nest() {
+            0 => {
+                record.set_nest(1);
+                record.announce(domain());
+            }
+            n => enter_deep(record, n),
         }
         Self {
             record,
@@ -44,6 +46,11 @@ impl Guard {
             self.record.refresh(domain());
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn record(&self) -> &'static Record {
+        self.record
+    }
 }
 
 impl Drop for Guard {
@@ -56,6 +63,15 @@ impl Drop for Guard {
             }
             n => leave_deep(self.record, n - 1),
         }
+    }
+}
+
+/// The rarer ways to enter: nested, or on a record that goes back. `n`: the count so far.
+#[cold]
+fn enter_deep(record: &'static Record, n: usize) {
+    record.set_nest(n + 1);
+    if n == Record::TEMPORARY {
+        record.announce(domain());
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! reader                                   reclaimer
-//! e = epoch.load(Acquire)                  unlink x                     (any Release store)
+//! e = epoch.load(Relaxed)                  unlink x                     (any Release store)
 //! record.store(e, Release)                 heavy fence
 //! light fence                              s = epoch.fetch_add(1, Release)
 //! reads, maybe of x                        …later, any number of times, until x may be freed:
@@ -20,17 +20,16 @@
 //!
 //! Let `x` be unlinked and its grace period stamped `s`, and let a later scan, bounded by `b > s`, find the record of
 //! a reader idle or newer than `s`. That `b > s` means that the scan's first load read from the stamping or from a later one
-//! in its release sequence, so *the unlinking and the heavy fence happen before the scan*, whoever makes it and whether or
-//! not it shares a lock with who stamped. Take any section of that record, and the value `v` that the scan read:
+//! in its release sequence (Release, Acquire), so *the unlinking and the heavy fence happen before the scan*, whoever makes
+//! it and whether or not it shares a lock with who stamped. Take any section of that record, and the value `v` that the scan read:
 //!
 //! 1. *`v` was stored after the section ended*: the idle mark of its end, or any later store of the record. All of
 //!    them are Release and the scan's load is Acquire, so the section's reads happen before the freeing. (This is why
 //!    the announcement is Release too: a scan may miss the idle mark and see the next announcement.)
 //! 2. *`v` is the section's own announcement*, and `v > s`. The reader's load of the epoch read from the stamping of `s` or
-//!    from a later one in its release sequence, so it synchronises with the stamping, and the unlinking happens before the
-//!    reads of the section: they cannot reach `x`.
-//! 3. *`v` is older than the section's announcement* `A`. The heavy fence `H` comes before the scan, the light fence `L` after
-//!    `A`. Were `L` before `H` in the total order of sequentially consistent fences, then the scan would read `A` or something
+//!    from a later one in its release sequence. The heavy fence `H` comes before the stamping and the light fence `L` after
+//!    the load, so the fences synchronise, and the unlinking happens before the reads of the section: they cannot reach `x`.
+//! 3. *`v` is older than the section's announcement* `A`. `H` comes before the scan, `L` after `A`. Were `L` before `H` in the total order of sequentially consistent fences, then the scan would read `A` or something
 //!    later. So `H` is before `L`; the unlinking happens before `H`, hence the reads after `L` see it: they cannot reach `x`.
 //!    The same holds for a record that the scan did not find at all: it was linked into the registry before `A`, and the load
 //!    of the registry's head follows `H`.
@@ -45,8 +44,9 @@
 //! first read of the section, or between the two; the compiler fence sees to it that program order is `A`, then reads.
 //! If `p` comes before the reads, they see what happened before the call: as if `H` were before `L`. If `p` comes after `A`, the
 //! announcement is visible to what follows the call: as if `L` were before `H`. One of the two always holds (in
-//! between, both do), and they are the two cases that argument 3 needs. So whatever the flavour does, the model has an execution
-//! that orders no more.
+//! between, both do), and they are the two cases that argument 3 needs. In argument 2 the reader saw a number that was
+//! stored after the call had returned, so `p` came before that load, hence before the reads. So whatever the flavour does, the
+//! model has an execution that orders no more.
 //!
 //! # Forking
 //!
@@ -57,6 +57,8 @@ mod guard;
 mod local;
 mod membarrier;
 mod record;
+#[cfg(all(test, not(nulls_loom)))]
+mod tests;
 
 #[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
 pub(crate) mod garbage;
@@ -165,4 +167,20 @@ pub fn readers() -> usize {
 /// The reader that every grace period waits for longest, if anyone reads now.
 pub fn oldest_reader() -> Option<Reader> {
     domain().oldest_reader()
+}
+
+/// Grace periods without garbage, for models of the protocol itself.
+#[cfg(any(nulls_loom, nulls_check))]
+pub mod stamps {
+    /// Begins a grace period: its stamp.
+    pub fn begin() -> u64 {
+        super::domain()
+            .begin()
+            .expect("the kernel gives the barrier")
+    }
+
+    /// The bound below which every stamp's grace period has ended.
+    pub fn completed() -> u64 {
+        super::domain().completed()
+    }
 }

@@ -67,6 +67,21 @@ impl Record {
         self.index
     }
 
+    /// The announced epoch, if the owner reads. For anyone.
+    pub(super) fn announced(&self) -> Option<u64> {
+        Some(self.epoch.load(order::rcu_scan())).filter(|&epoch| epoch != IDLE)
+    }
+
+    /// Who owns the record, for a report.
+    pub(super) fn report(&self, behind: u64) -> Reader {
+        let thread = self.thread.load(order::rcu_report());
+        Reader {
+            index: self.index,
+            behind,
+            thread: (thread != 0).then_some(thread),
+        }
+    }
+
     /// Starts a section, or starts it anew: nothing read before counts any more. Owner only.
     #[inline(always)]
     pub(super) fn announce(&self, domain: &Domain) {
@@ -102,6 +117,8 @@ impl core::fmt::Debug for Record {
 }
 
 /// Readers, epochs and the fence between them: the state that the process has once, and a test may have of its own.
+/// Aligned like a record, because every pin reads the epoch.
+#[repr(align(128))]
 pub(crate) struct Domain {
     /// The next stamp. Never [`IDLE`], and at one a nanosecond it lasts for 584 years.
     epoch: AtomicU64,
@@ -216,8 +233,8 @@ impl Domain {
             bound
         };
         self.records()
-            .map(|r| r.epoch.load(order::rcu_scan()))
-            .filter(|&epoch| epoch != IDLE && !check::mutant("rcu:ignore-active-reader"))
+            .filter_map(Record::announced)
+            .filter(|_| !check::mutant("rcu:ignore-active-reader"))
             .map(|epoch| epoch + u64::from(check::mutant("rcu:newer-or-equal")))
             .fold(bound, u64::min)
     }
@@ -245,15 +262,9 @@ impl Domain {
         let now = self.epoch.load(order::rcu_completed());
         let (epoch, record) = self
             .records()
-            .map(|r| (r.epoch.load(order::rcu_scan()), r))
-            .filter(|&(epoch, _)| epoch != IDLE)
+            .filter_map(|r| Some((r.announced()?, r)))
             .min_by_key(|&(epoch, _)| epoch)?;
-        let thread = record.thread.load(order::rcu_report());
-        Some(Reader {
-            index: record.index,
-            behind: now.saturating_sub(epoch),
-            thread: (thread != 0).then_some(thread),
-        })
+        Some(record.report(now.saturating_sub(epoch)))
     }
 }
 

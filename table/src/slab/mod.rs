@@ -5,12 +5,16 @@
 //!
 //! # Handles and addresses
 //!
-//! Handles count from 1. Segment `k` holds the handles whose highest bit is `k`, so that segments double in size; the
-//! small handles share the first. Each base address is biased by its segment's first handle, and the address of a slot is
+//! A handle is a segment's number above [`OFFSET_BITS`] bits of place within the segment. Each base address is biased by
+//! its segment's first handle, and the address of a slot is
 //!
 //! ```text
-//! base[31 - leading_zeros(handle | FIRST)] + handle * size_of::<S>()
+//! base[handle >> OFFSET_BITS] + handle * size_of::<S>()
 //! ```
+//!
+//! Segments double in size up to the largest that the offset can number, and stay there: 32 segments make 805 million
+//! slots, with handles below 2^31. (Finding the segment from the highest bit of a dense number would make 2^32 slots, and
+//! costs the look-up a bit scan, which is slow on some processors.)
 //!
 //! # Who has what
 //!
@@ -19,11 +23,14 @@
 //! locks of the shards concerned, so whoever holds *all* the shards' locks sees every free handle. That is how
 //! exhaustion is exact: [`Exhausted::Limit`] means that at one moment during the call every handle was given out.
 //!
-//! A shard that runs dry looks at one other shard, each time the next one, before it takes handles never used: in a
-//! producer–consumer pattern freed slots find their way back, and memory stays proportional to what is in use.
+//! A shard that runs dry looks at another one before it takes handles never used, and stays with that one as long as
+//! it has some to spare: where one thread allocates and another frees, slots find their way back, and memory stays
+//! proportional to what is in use.
 
 mod node;
 mod shard;
+#[cfg(all(test, not(nulls_loom)))]
+mod tests;
 
 #[allow(unused_imports, reason = "the map is on its way")]
 pub use node::NodeSlab;
@@ -38,15 +45,21 @@ use crate::stripe::{self, Striped};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Held, Lock, check, order};
 use shard::Shard;
 
-/// The first segment holds the handles below twice this.
-const FIRST: u32 = if cfg!(nulls_loom) { 2 } else { 32 };
-/// One more than the highest bit of a handle. A model has few objects to spare.
+/// The length of the first segment, a power of two.
+const FIRST: u32 = if cfg!(nulls_loom) { 4 } else { 64 };
+/// The most segments. A model has few objects to spare.
 const SEGMENTS: usize = if cfg!(nulls_loom) { 4 } else { 32 };
+/// The bits of a handle that say where in its segment the slot is.
+const OFFSET_BITS: u32 = if cfg!(nulls_loom) { 3 } else { 26 };
 /// How many handles a shard takes at once.
 const BATCH: u32 = if cfg!(nulls_loom) { 1 } else { 64 };
 
-/// The largest limit of a slab: handle 0 is nobody's, and one more must still be a number.
-pub const MAX_LIMIT: u32 = if cfg!(nulls_loom) { 15 } else { u32::MAX - 1 };
+/// The largest limit of a slab: handle 0 is nobody's.
+pub const MAX_LIMIT: u32 = if cfg!(nulls_loom) {
+    15
+} else {
+    segment_start(SEGMENTS) - 1
+};
 
 /// What can live in a [`Slab`]: it lends a dead slot's memory to the free list.
 ///
@@ -103,9 +116,11 @@ pub struct SlabStats {
 pub struct Slab<S: Slot> {
     /// Biased base addresses; null: no such segment yet.
     bases: [AtomicPtr<S>; SEGMENTS],
-    /// The largest handle.
+    /// The lengths that the segments have once they exist.
+    lens: [u32; SEGMENTS],
+    /// The most slots. Slots are numbered from 1 in the order of their handles.
     limit: u32,
-    /// The smallest handle that no shard was ever given. Moved under a shard's lock only.
+    /// The smallest number of a slot that no shard was ever given. Moved under a shard's lock only.
     fresh: CachePadded<AtomicU32>,
     bytes: AtomicUsize,
     shards: Striped<Lock<Shard>>,
@@ -134,9 +149,11 @@ impl<S: Slot> Slab<S> {
     /// # Errors
     /// No memory for the shards.
     pub fn try_new(limit: u32) -> Result<Self, AllocError> {
+        let limit = limit.min(MAX_LIMIT);
         Ok(Self {
             bases: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-            limit: limit.min(MAX_LIMIT),
+            lens: core::array::from_fn(|k| segment_len(k, limit)),
+            limit,
             fresh: CachePadded::new(AtomicU32::new(1)),
             bytes: AtomicUsize::new(0),
             shards: Striped::try_new(|| Lock::new(Shard::default()))?,
@@ -168,8 +185,9 @@ impl<S: Slot> Slab<S> {
     #[inline(always)]
     pub unsafe fn slot(&self, handle: u32) -> NonNull<S> {
         debug_assert!(self.is_valid(handle), "handle {handle} was never given out");
-        // SAFETY: the highest bit of a handle within the limit is below `SEGMENTS`.
-        let base = unsafe { self.bases.get_unchecked(segment_of(handle)) }.load(order::slab_base());
+        // SAFETY: handles given out are below `SEGMENTS << OFFSET_BITS`.
+        let base = unsafe { self.bases.get_unchecked((handle >> OFFSET_BITS) as usize) }
+            .load(order::slab_base());
         // SAFETY: the segment exists, and the biased base plus the handle is within it.
         unsafe { NonNull::new_unchecked(base.wrapping_add(handle as usize)) }
     }
@@ -177,10 +195,14 @@ impl<S: Slot> Slab<S> {
     /// The address of a slot that may not exist: for handles of unknown origin.
     #[inline]
     pub fn try_slot(&self, handle: u32) -> Option<NonNull<S>> {
-        if handle == 0 || handle > self.limit {
+        let (k, offset) = (
+            (handle >> OFFSET_BITS) as usize,
+            handle & ((1 << OFFSET_BITS) - 1),
+        );
+        if handle == 0 || k >= SEGMENTS || offset >= self.lens[k] {
             return None;
         }
-        let base = self.bases[segment_of(handle)].load(order::slab_segment());
+        let base = self.bases[k].load(order::slab_segment());
         if base.is_null() {
             None
         } else {
@@ -213,6 +235,10 @@ impl<S: Slot> Slab<S> {
     /// # Errors
     /// See [`Exhausted`]. For more than one slot the bound is not exact while others allocate: two calls that each hold a part
     /// may both fail.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "so far every client takes one at a time")
+    )]
     pub fn alloc_many(&self, out: &mut [u32]) -> Result<(), Exhausted> {
         self.alloc_slow(self.shards.mine(), out)
     }
@@ -251,7 +277,7 @@ impl<S: Slot> Slab<S> {
 
     /// Calls `f` with every handle that was ever in a shard. The slots of some were never used.
     pub fn each_ever(&mut self, mut f: impl FnMut(u32, NonNull<S>)) {
-        for handle in 1..self.fresh.load(order::slab_fresh()) {
+        for handle in (1..self.fresh.load(order::slab_fresh())).map(handle_of) {
             // SAFETY: below the mark, so its segment exists.
             f(handle, unsafe { self.slot(handle) });
         }
@@ -285,16 +311,23 @@ impl<S: Slot> Slab<S> {
     #[cold]
     fn alloc_slow(&self, me: usize, out: &mut [u32]) -> Result<(), Exhausted> {
         let mut shard = self.shards.get(me).lock();
-        let mut have = 0;
-        let mut no_memory = false;
+        let (mut have, mut looked, mut no_memory) = (0, false, false);
         while have < out.len() {
             if let Some(handle) = self.take(&mut shard) {
                 out[have] = handle;
                 have += 1;
                 continue;
             }
-            match self.refill(&mut shard, me) {
-                Refill::Done => {}
+            if let Some(victim) = shard.victim(me, self.shards.len())
+                && !looked
+            {
+                drop(shard);
+                shard = self.share(me, victim);
+                looked = true;
+                continue;
+            }
+            match self.refill(&mut shard) {
+                Refill::Done => looked = false,
                 Refill::NoSegment(k) if !no_memory => {
                     drop(shard);
                     no_memory = self.grow(k, Pages::Small).is_err();
@@ -318,20 +351,28 @@ impl<S: Slot> Slab<S> {
         Ok(())
     }
 
-    /// Fills a dry shard, which the caller holds, from another one or with fresh handles.
-    fn refill(&self, own: &mut Shard, me: usize) -> Refill {
-        if let Some(victim) = own.next_victim(me, self.shards.len())
-            && let Some(mut other) = self.shards.get(victim).try_lock()
-            && other.freed() >= BATCH
-        {
-            self.shift(&mut other, own, BATCH);
-            return Refill::Done;
+    /// Lets the dry shard `me`, whose lock it returns, have some of `victim`'s freed slots, if that has many.
+    fn share(&self, me: usize, victim: usize) -> Held<'_, Shard> {
+        let (first, second) = (me.min(victim), me.max(victim));
+        let first = self.shards.get(first).lock();
+        let second = self.shards.get(second).lock();
+        let (mut own, mut other) = if me < victim {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        if own.available() == 0 {
+            if other.freed() >= BATCH {
+                self.shift(&mut other, &mut own, BATCH);
+            } else {
+                own.next_victim();
+            }
         }
-        self.refill_fresh(own)
+        own
     }
 
     /// Gives a shard, which the caller holds and whose range is empty, handles never used.
-    fn refill_fresh(&self, own: &mut Shard) -> Refill {
+    fn refill(&self, own: &mut Shard) -> Refill {
         let mut from = self.fresh.load(order::slab_fresh());
         loop {
             if from > self.limit {
@@ -341,11 +382,11 @@ impl<S: Slot> Slab<S> {
             if self.bases[k].load(order::slab_segment()).is_null() {
                 return Refill::NoSegment(k);
             }
-            let room = segment_end(k, self.limit) - from;
+            let room = segment_start(k) + self.lens[k] - from;
             let to = from + room.min(BATCH);
             if check::mutant("slab:fresh-without-exchange") {
                 self.fresh.store(to, order::slab_fresh());
-                own.set_fresh(from, to);
+                own.set_fresh(handle_of(from), to - from);
                 return Refill::Done;
             }
             match self
@@ -353,7 +394,7 @@ impl<S: Slot> Slab<S> {
                 .compare_exchange(from, to, order::slab_fresh(), order::slab_fresh())
             {
                 Ok(_) => {
-                    own.set_fresh(from, to);
+                    own.set_fresh(handle_of(from), to - from);
                     return Refill::Done;
                 }
                 Err(now) => from = now,
@@ -374,7 +415,7 @@ impl<S: Slot> Slab<S> {
     /// `me`, whose lock it returns.
     #[cold]
     fn gather(&self, me: usize, wanted: u32) -> Result<Held<'_, Shard>, Exhausted> {
-        // In index order, while holding none: everybody else waits for at most one lock, so this cannot deadlock.
+        // Locks are only ever waited for in index order, so that this cannot deadlock.
         let mut all: [Option<Held<'_, Shard>>; stripe::MAX] = [const { None }; stripe::MAX];
         for (i, held) in all.iter_mut().enumerate().take(self.shards.len()) {
             let skip = check::mutant("slab:gather-without-all-locks") && i != me;
@@ -397,7 +438,7 @@ impl<S: Slot> Slab<S> {
                 unsafe { self.put(&mut own, handle) };
             }
             // Nobody moves the mark while we hold every lock.
-            match self.refill_fresh(&mut own) {
+            match self.refill(&mut own) {
                 Refill::Done => {}
                 Refill::NoFresh => return Err(Exhausted::Limit),
                 Refill::NoSegment(_) => return Err(Exhausted::Memory),
@@ -414,7 +455,7 @@ impl<S: Slot> Slab<S> {
         if exists() {
             return Ok(());
         }
-        let len = segment_end(k, self.limit) - segment_start(k);
+        let len = self.lens[k];
         let array = match ZeroedArray::<S>::try_new(len as usize, pages) {
             Ok(array) => array,
             // Others try too, and one may have been luckier.
@@ -423,7 +464,7 @@ impl<S: Slot> Slab<S> {
         };
         let bytes = array.bytes();
         let start = array.into_raw();
-        let biased = start.as_ptr().wrapping_sub(segment_start(k) as usize);
+        let biased = start.as_ptr().wrapping_sub(k << OFFSET_BITS);
         match base.compare_exchange(
             ptr::null_mut(),
             biased,
@@ -441,7 +482,7 @@ impl<S: Slot> Slab<S> {
     fn segments(&self) -> impl Iterator<Item = (usize, usize)> {
         (0..SEGMENTS)
             .filter(|&k| !self.bases[k].load(order::slab_segment()).is_null())
-            .map(|k| (k, (segment_end(k, self.limit) - segment_start(k)) as usize))
+            .map(|k| (k, self.lens[k] as usize))
     }
 }
 
@@ -458,26 +499,45 @@ impl<S: Slot> Drop for Slab<S> {
     fn drop(&mut self) {
         for (k, len) in self.segments() {
             let biased = self.bases[k].load(order::slab_segment());
-            let start = biased.wrapping_add(segment_start(k) as usize);
+            let start = biased.wrapping_add(k << OFFSET_BITS);
             // SAFETY: from `into_raw` of an array of this length, installed once, and not used after the slab.
             drop(unsafe { ZeroedArray::from_raw(NonNull::new_unchecked(start), len) });
         }
     }
 }
 
-/// The segment of a handle.
-#[inline(always)]
-fn segment_of(handle: u32) -> usize {
-    (u32::BITS - 1 - (handle | FIRST).leading_zeros()) as usize
+/// The segment of the slot with this number.
+const fn segment_of(number: u32) -> usize {
+    let doubled = 2 << OFFSET_BITS;
+    if number < FIRST {
+        0
+    } else if number < doubled {
+        (number / FIRST).ilog2() as usize + 1
+    } else {
+        segment_of(doubled - 1) + 1 + ((number - doubled) >> OFFSET_BITS) as usize
+    }
 }
 
-/// The first handle of segment `k`; the first segment has an unused slot for handle 0.
-fn segment_start(k: usize) -> u32 {
-    if 1 << k == FIRST { 0 } else { 1 << k }
+/// The number of the first slot of segment `k`; the first segment has an unused slot for number 0.
+const fn segment_start(k: usize) -> u32 {
+    let last_doubling = ((1 << OFFSET_BITS) / FIRST).ilog2() as usize + 1;
+    if k == 0 {
+        0
+    } else if k <= last_doubling {
+        FIRST << (k - 1)
+    } else {
+        (2 + (k - last_doubling - 1) as u32) << OFFSET_BITS
+    }
 }
 
-/// One past the last handle of segment `k` under a limit.
-fn segment_end(k: usize, limit: u32) -> u32 {
-    // Both fit: the limit is below `u32::MAX`.
-    (2u64 << k).min(u64::from(limit) + 1) as u32
+/// The length of segment `k` under a limit; 0 beyond it.
+fn segment_len(k: usize, limit: u32) -> u32 {
+    let start = segment_start(k);
+    segment_start(k + 1).min(limit + 1).saturating_sub(start)
+}
+
+/// The handle of the slot with this number.
+fn handle_of(number: u32) -> u32 {
+    let k = segment_of(number);
+    (k as u32) << OFFSET_BITS | (number - segment_start(k))
 }

@@ -10,7 +10,7 @@ pub(super) struct Shard {
     /// The first and one past the last handle of the range.
     fresh: u32,
     fresh_end: u32,
-    /// The shard looked at when this one ran dry last.
+    /// Counts the shards that had nothing to spare.
     victim: usize,
 }
 
@@ -56,14 +56,19 @@ impl Shard {
     }
 
     /// Gives the shard, whose range is empty, another one.
-    pub(super) fn set_fresh(&mut self, from: u32, to: u32) {
+    pub(super) fn set_fresh(&mut self, from: u32, count: u32) {
         debug_assert_eq!(self.fresh, self.fresh_end);
-        (self.fresh, self.fresh_end) = (from, to);
+        (self.fresh, self.fresh_end) = (from, from + count);
     }
 
-    /// Which other shard of `count` to look at now, on behalf of shard `me`.
-    pub(super) fn next_victim(&mut self, me: usize, count: usize) -> Option<usize> {
-        self.victim = (self.victim + 1) % count;
-        (self.victim != me).then_some(self.victim)
+    /// Which other shard of `count` to look at on behalf of shard `me`.
+    pub(super) fn victim(&self, me: usize, count: usize) -> Option<usize> {
+        let others = count - 1;
+        (others > 0).then(|| (me + 1 + self.victim % others) % count)
+    }
+
+    /// Has [`victim`](Self::victim) name the next one from now on.
+    pub(super) fn next_victim(&mut self) {
+        self.victim = self.victim.wrapping_add(1);
     }
 }

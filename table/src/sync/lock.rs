@@ -1,8 +1,7 @@
 //! A spin lock for a few instructions: free lists and garbage lists, one per shard.
 //!
-//! Never held while user code, an allocation of unbounded size or a system call runs. A thread holds at most one,
-//! except that a second is only ever *tried* ([`Lock::try_lock`]), and that [`crate::slab`] takes all of a slab's in
-//! index order while it holds none.
+//! Never held while user code, an allocation of unbounded size or a system call runs. A thread holds at most one, except
+//! that [`crate::slab`] takes several of a slab's, in index order.
 
 use core::ops::{Deref, DerefMut};
 

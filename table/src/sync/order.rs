@@ -19,9 +19,9 @@ macro_rules! orderings {
                 Ordering::$ord
             }
         )*
-        /// Every named ordering, for the mutant runner.
+        /// Every named ordering with what it is, for the mutant runner.
         #[cfg(any(nulls_loom, nulls_check))]
-        pub const ALL: &[&str] = &[$(concat!("order:", stringify!($name))),*];
+        pub const ALL: &[(&str, Ordering)] = &[$((concat!("order:", stringify!($name)), Ordering::$ord)),*];
     };
 }
 
@@ -43,9 +43,9 @@ orderings! {
 
     // --- rcu
 
-    /// A reader takes the epoch it announces. Pairs with `rcu_stamp`: a reader that announces an epoch newer than a
-    /// batch's stamp has synchronised with the stamping, hence sees the batch's items unlinked.
-    rcu_epoch_read: Acquire;
+    /// A reader takes the epoch it announces. Relaxed: a stamping whose value is read here stands behind a heavy fence,
+    /// and before the light fence that follows, so the two fences synchronise.
+    rcu_epoch_read: Relaxed;
     /// The reader announces itself. Release because this store may replace the idle mark of an *earlier* section of the same
     /// record: a scan that reads this value (newer than its stamp) must have the reads of that earlier section behind it. Pairs
     /// with `rcu_scan`.
@@ -61,8 +61,8 @@ orderings! {
     rcu_unpin: Release;
     /// The scan reads a record. Pairs with `rcu_unpin` and `rcu_pin`: an idle or newer record has its earlier sections behind it.
     rcu_scan: Acquire;
-    /// Stamps a batch and opens the next epoch. Pairs with `rcu_epoch_read` and `rcu_completed`; being a
-    /// read-modify-write it also keeps alive the release sequences of older stamps.
+    /// Stamps a batch and opens the next epoch. Pairs with `rcu_completed`, so that the heavy fence before it comes before
+    /// the scan; being a read-modify-write it also keeps alive the release sequences of older stamps.
     rcu_stamp: Release;
     /// The bound of a scan: batches stamped below it had their heavy fence before this scan. Pairs with `rcu_stamp`.
     rcu_completed: Acquire;
@@ -71,8 +71,6 @@ orderings! {
     /// Finds the registry's records. Pairs with `rcu_register`, and through the unbroken chain of read-modify-writes
     /// with those of all older records.
     rcu_registry: Acquire;
-    /// The registry's head as seen by a thread about to link: the exchange that follows decides.
-    rcu_registry_look: Relaxed;
     /// Takes a returned record: its nesting count, written by the last owner, is ours. Pairs with `rcu_return`.
     rcu_claim: Acquire;
     /// Whether a record looks free: the exchange that follows decides.
@@ -181,6 +179,9 @@ orderings! {
     /// Stands between the reads of the copy and the second look at the count. Pairs with `latch_write_fence` and
     /// `latch_write_fence2`: whoever read a word of a later publication sees a later count.
     latch_read_fence: Acquire;
+    /// Says that a resize begins, before the successor can be found. Pairs with `latch_begin`: the copies are as the last
+    /// publication left them.
+    latch_unsettle: Release;
     /// Names copy 1, which the last publication wrote. Pairs with `latch_begin`.
     latch_odd: Release;
     /// Stands between the odd count and the stores into copy 0. Pairs with `latch_read_fence`.

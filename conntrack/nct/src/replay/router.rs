@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use nulls_conntrack::defrag::{self, Defrag};
+use nulls_conntrack::helper;
 use nulls_conntrack::input::ip_rcv;
 use nulls_conntrack::{
     Direction, Family, Hook, Nanos, Packet, Pipeline, Snapshot, Store, Tracker, Verdict,
@@ -92,6 +93,7 @@ impl Router {
         config.nat.iter().try_for_each(|rule| nat.add(rule))?;
         nat.register(&mut pipeline, chains);
         let ct = table::tracker(settings)?;
+        helper::register(&ct);
         let router = Self {
             ct,
             pipeline,

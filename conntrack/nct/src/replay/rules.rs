@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nulls_conntrack::defrag::Defrag;
 use nulls_conntrack::hooks::prio;
 use nulls_conntrack::{
-    Direction, Family, Hook, Layout, Packet, PacketState, Pipeline, Template, TimeoutPolicy,
-    Tracker, Verdict, Zone,
+    Direction, Family, Hook, Layout, Packet, PacketState, Pipeline, Template, TimeoutPolicy, Tracker,
+    Verdict, Zone,
 };
 
 use super::case::{
@@ -120,31 +120,6 @@ pub(crate) fn pipeline(
             },
         );
     }
-    for rule in &config.helper {
-        let name: Arc<str> = rule.name.as_str().into();
-        let rule = Match {
-            proto: Some(rule.proto),
-            dport: Some(rule.dport),
-            ..Match::default()
-        };
-        // The kernel's rule comes after tracking, but a template says the same about a connection that begins.
-        p.register(
-            Hook::PreRouting,
-            prio::RAW + 1,
-            "helper",
-            move |_: &_, pkt: &mut Pkt<'_, '_>, _| {
-                if matches(&rule, pkt) {
-                    let mut template = pkt
-                        .template
-                        .take()
-                        .map_or_else(Template::default, Arc::unwrap_or_clone);
-                    template.helper = Some(Arc::clone(&name));
-                    pkt.template = Some(Arc::new(template));
-                }
-                Verdict::Accept
-            },
-        );
-    }
     let seen = observer.clone();
     p.register(
         Hook::PreRouting,
@@ -185,6 +160,25 @@ pub(crate) fn pipeline(
                     .filter(|_| pkt.family() == family && number == Some(proto))
                 {
                     ct.set_timeout_policy(conn, &policy, pkt.now());
+                }
+                Verdict::Accept
+            },
+        );
+    }
+    for rule in &config.helper {
+        let name = rule.name.clone();
+        let rule = Match {
+            proto: Some(rule.proto),
+            dport: Some(rule.dport),
+            ..Match::default()
+        };
+        p.register(
+            Hook::PreRouting,
+            prio::MANGLE,
+            "helper",
+            move |_: &_, pkt: &mut Pkt<'_, '_>, _| {
+                if let Some(conn) = pkt.conn().filter(|_| matches(&rule, pkt)) {
+                    conn.set_helper(&name);
                 }
                 Verdict::Accept
             },

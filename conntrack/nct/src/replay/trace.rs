@@ -52,6 +52,8 @@ pub(crate) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     helper: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    master: Option<Master>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<String>,
 }
 
@@ -96,6 +98,27 @@ impl Transport {
                 dstkey: t.dst_l4(),
             },
             _ => Self::Nothing {},
+        }
+    }
+}
+
+/// The connection that announced another one.
+#[derive(Debug, Serialize)]
+struct Master {
+    src: IpAddr,
+    dst: IpAddr,
+    protonum: u8,
+    #[serde(flatten)]
+    transport: Transport,
+}
+
+impl Master {
+    fn new(t: &Tuple) -> Self {
+        Self {
+            src: t.src(),
+            dst: t.dst(),
+            protonum: t.protonum(),
+            transport: Transport::of(t),
         }
     }
 }
@@ -176,6 +199,7 @@ impl Entry {
             mark: s.mark,
             zone: if s.zone.dirs == 3 { s.zone.id } else { 0 },
             helper: s.helper.as_deref().map(str::to_owned),
+            master: s.master.as_ref().map(Master::new),
             labels: (s.labels != [0; 4]).then(|| labels(s.labels)),
         }
     }

@@ -1,0 +1,187 @@
+//! Instructions and simulated cache misses per operation, under callgrind: they do not depend on what else the machine
+//! does. `.ci/instruction-gate` compares them with the stored ones.
+//!
+//! Each benchmark is named `<figure>_<entries>` with the contender as its case; the map is filled, and dropped, outside
+//! of what is counted. [`OPERATIONS`] says how many operations one run makes.
+
+#![allow(missing_docs, reason = "the macros make public modules")]
+
+use bench_results::contender::{Dash, Map, Nulls, NullsAtomic, NullsHeld, Session};
+use bench_results::measure::{Build, filled};
+use bench_results::workload::{Presence, Stream, folded, permuted, value_of};
+use iai_callgrind::{
+    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+use std::hint::black_box;
+
+/// Operations of one run of the look-up and update figures; the others take as many as there are entries.
+const OPERATIONS: usize = bench_results::measure::COUNTED_OPERATIONS;
+
+/// A filled map and the keys to work through.
+struct Work<M> {
+    map: M,
+    keys: Vec<u64>,
+}
+
+fn lookups<M: Map>(entries: usize, presence: Presence) -> Work<M> {
+    let mut keys = Stream::with_length(entries, presence, 1, OPERATIONS)
+        .keys()
+        .to_vec();
+    keys.truncate(OPERATIONS);
+    let work = Work {
+        map: filled::<M>(entries, Build::Presized),
+        keys,
+    };
+    warm(&work.map);
+    work
+}
+
+/// The thread's record, and whatever else a map makes at a first use.
+fn warm<M: Map>(map: &M) {
+    assert_eq!(map.session().get(bench_results::workload::absent(0)), None);
+}
+
+fn hits<M: Map>(entries: usize) -> Work<M> {
+    lookups(entries, Presence::Hit)
+}
+
+fn misses<M: Map>(entries: usize) -> Work<M> {
+    lookups(entries, Presence::Miss)
+}
+
+fn grown<M: Map>(entries: usize) -> Work<M> {
+    let work = Work {
+        map: M::empty(),
+        keys: permuted(entries, 3),
+    };
+    warm(&work.map);
+    work
+}
+
+fn presized<M: Map>(entries: usize) -> Work<M> {
+    let work = Work {
+        map: M::presized(entries),
+        keys: permuted(entries, 3),
+    };
+    warm(&work.map);
+    work
+}
+
+fn full<M: Map>(entries: usize) -> Work<M> {
+    Work {
+        map: filled::<M>(entries, Build::Grown),
+        keys: permuted(entries, 2),
+    }
+}
+
+#[inline(always)]
+fn get<M: Map>(work: Work<M>) -> (Work<M>, u64) {
+    let session = black_box(&work.map).session();
+    let sum = work
+        .keys
+        .iter()
+        .fold(0u64, |sum, &k| sum.wrapping_add(folded(session.get(k))));
+    drop(session);
+    (work, sum)
+}
+
+#[inline(always)]
+fn insert<M: Map>(work: Work<M>) -> (Work<M>, u64) {
+    let session = black_box(&work.map).session();
+    let n = work
+        .keys
+        .iter()
+        .filter(|&&k| session.insert(k, value_of(k)).is_none())
+        .count();
+    drop(session);
+    (work, n as u64)
+}
+
+#[inline(always)]
+fn update<M: Map>(work: Work<M>) -> (Work<M>, u64) {
+    let session = black_box(&work.map).session();
+    let n = work.keys.iter().filter(|&&k| session.increment(k)).count();
+    drop(session);
+    (work, n as u64)
+}
+
+#[inline(always)]
+fn replace<M: Map>(work: Work<M>) -> (Work<M>, u64) {
+    let session = black_box(&work.map).session();
+    let n = work
+        .keys
+        .iter()
+        .filter(|&&k| session.insert(k, value_of(k)).is_some())
+        .count();
+    drop(session);
+    (work, n as u64)
+}
+
+#[inline(always)]
+fn remove<M: Map>(work: Work<M>) -> (Work<M>, u64) {
+    let session = black_box(&work.map).session();
+    let n = work
+        .keys
+        .iter()
+        .filter(|&&k| session.remove(k).is_some())
+        .count();
+    drop(session);
+    (work, n as u64)
+}
+
+#[inline(always)]
+fn iterate<M: Map>(work: Work<M>) -> (Work<M>, u64) {
+    let sum = black_box(&work.map).session().sum();
+    (work, sum)
+}
+
+/// Checks a sum of values, outside of what is counted.
+fn check_sum<M: Map>((work, sum): (Work<M>, u64)) {
+    let expected = work
+        .keys
+        .iter()
+        .fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
+    assert_eq!(sum, expected, "{}", M::NAME);
+}
+
+/// Checks that every operation did what it should.
+fn check_count<M: Map>((work, n): (Work<M>, u64)) {
+    assert_eq!(n, work.keys.len() as u64, "{}", M::NAME);
+}
+
+macro_rules! figure {
+    ($name:ident, $small:ident, $large:ident, $setup:ident, $op:ident, $check:ident, $($id:ident: $map:ty),+) => {
+        #[library_benchmark]
+        $(#[bench::$id(args = (1_000), setup = $setup::<$map>, teardown = $check::<$map>)])+
+        fn $small<M: Map>(work: Work<M>) -> (Work<M>, u64) {
+            black_box($op(work))
+        }
+
+        #[library_benchmark]
+        $(#[bench::$id(args = (100_000), setup = $setup::<$map>, teardown = $check::<$map>)])+
+        fn $large<M: Map>(work: Work<M>) -> (Work<M>, u64) {
+            black_box($op(work))
+        }
+
+        library_benchmark_group!(name = $name; benchmarks = $small, $large);
+    };
+}
+
+figure!(hit, hit_1000, hit_100000, hits, get, check_sum, nulls: Nulls, nulls_held: NullsHeld, dashmap: Dash<0>);
+figure!(miss, miss_1000, miss_100000, misses, get, check_count, nulls: Nulls, nulls_held: NullsHeld, dashmap: Dash<0>);
+figure!(insert_growing, insert_growing_1000, insert_growing_100000, grown, insert, check_count,
+    nulls: Nulls, dashmap: Dash<0>);
+figure!(insert_presized, insert_presized_1000, insert_presized_100000, presized, insert, check_count,
+    nulls: Nulls, dashmap: Dash<0>);
+figure!(update, update_1000, update_100000, hits, update, check_count,
+    nulls: Nulls, nulls_atomic: NullsAtomic, dashmap: Dash<0>);
+figure!(replace, replace_1000, replace_100000, hits, replace, check_count, nulls: Nulls, dashmap: Dash<0>);
+figure!(remove_all, remove_1000, remove_100000, full, remove, check_count, nulls: Nulls, dashmap: Dash<0>);
+figure!(iterate_all, iterate_1000, iterate_100000, full, iterate, check_sum,
+    nulls: Nulls, nulls_held: NullsHeld, dashmap: Dash<0>);
+
+main!(
+    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=yes"]));
+    library_benchmark_groups =
+        hit, miss, insert_growing, insert_presized, update, replace, remove_all, iterate_all
+);

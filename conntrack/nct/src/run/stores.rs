@@ -1,0 +1,55 @@
+//! The stores that can be compared. One more needs a variant here and an arm in [`StoreKind::run`].
+
+use clap::ValueEnum;
+use nulls_conntrack::{Config, LockedStore, NullsStore, Store, Tracker};
+
+use crate::store_dashmap::DashStore;
+
+/// What holds the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StoreKind {
+    /// The table of this project: lock-free readers, entries in type-stable memory
+    Nulls,
+    /// dashmap 6, as well as it can be done
+    Dashmap,
+    /// An ordered map behind one lock
+    Locked,
+}
+
+impl StoreKind {
+    /// Compared unless told otherwise.
+    pub(crate) const DEFAULT: [StoreKind; 2] = [StoreKind::Nulls, StoreKind::Dashmap];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            StoreKind::Nulls => "nulls",
+            StoreKind::Dashmap => "dashmap",
+            StoreKind::Locked => "locked",
+        }
+    }
+
+    /// Makes a fresh tracker on this store and gives the maker to `job`. `most` bounds the number of entries.
+    pub(crate) fn run<J: Job>(self, most: u32, config: Config, job: J) -> J::Output {
+        match self {
+            StoreKind::Nulls => job.run(|| {
+                let store = NullsStore::<()>::new(most, 1).expect("memory for one bucket");
+                Tracker::new(store, config)
+            }),
+            StoreKind::Dashmap => {
+                job.run(|| Tracker::new(DashStore::with_capacity(0, None), config))
+            }
+            StoreKind::Locked => {
+                job.run(|| Tracker::new(LockedStore::<()>::new(most as usize), config))
+            }
+        }
+    }
+}
+
+/// Something to do with a tracker on any store.
+pub(crate) trait Job {
+    type Output;
+
+    /// Does it; `make` is called once.
+    fn run<S: Store<User = ()>>(self, make: impl FnOnce() -> Tracker<S>) -> Self::Output;
+}

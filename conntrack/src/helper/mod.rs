@@ -1,0 +1,118 @@
+//! Helpers: they read in a connection which other connections it announces (`nf_conntrack_ftp.c`, `_tftp.c`, `_irc.c`, `_amanda.c`).
+//!
+//! A connection has the helper that a rule gave it ([`Template::helper`](crate::policy::Template), [`Conn::set_helper`](crate::conn::Conn)), by name;
+//! [`register`] says what those names mean. Announcements are followed in connections whose addresses are not translated: rewriting them in the
+//! payload is not done.
+
+mod amanda;
+pub(crate) mod ftp;
+mod irc;
+mod tftp;
+
+#[cfg(test)]
+mod tests;
+
+use crate::expect::{Expectation, Policy};
+use crate::hooks::HookFn;
+use crate::packet::{Hook, Packet, Verdict};
+use crate::parse;
+use crate::reason::What;
+use crate::status::CtInfo;
+use crate::store::Store;
+use crate::tracker::Tracker;
+use crate::tuple::Direction;
+use std::sync::Arc;
+
+/// Registers the helpers `ftp`, `tftp`, `irc` and `amanda`.
+pub fn register<S: Store>(ct: &Tracker<S>) {
+    for (name, run) in [
+        ("ftp", Kind::Ftp),
+        ("tftp", Kind::Tftp),
+        ("irc", Kind::Irc),
+        ("amanda", Kind::Amanda),
+    ] {
+        ct.register_helper(name, Arc::new(run));
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Ftp,
+    Tftp,
+    Irc,
+    Amanda,
+}
+
+impl<S: Store> HookFn<S> for Kind {
+    fn call<'t>(&self, ct: &'t Tracker<S>, pkt: &mut Packet<'_, 't, S>, _: Hook) -> Verdict {
+        match self {
+            Self::Ftp => ftp::help(ct, pkt),
+            Self::Tftp => tftp::help(ct, pkt),
+            Self::Irc => irc::help(ct, pkt),
+            Self::Amanda => amanda::help(ct, pkt),
+        }
+    }
+}
+
+/// Offset of the transport header.
+fn l4<S: Store>(pkt: &Packet<'_, '_, S>) -> Option<usize> {
+    parse::l4proto(pkt.data(), 0, pkt.family()).map(|(_, at)| at)
+}
+
+/// Sequence number and payload of a TCP packet; `None` without payload.
+fn tcp_payload<'a, S: Store>(pkt: &'a Packet<'_, '_, S>) -> Option<(u32, &'a [u8])> {
+    let header = pkt.data().get(l4(pkt)?..)?;
+    let offset = usize::from(header.get(12)? >> 4) * 4;
+    let payload = header
+        .get(offset..)
+        .filter(|p| header.len() >= 20 && !p.is_empty())?;
+    Some((parse::be32(header, 4)?, payload))
+}
+
+/// Payload of a UDP packet.
+fn udp_payload<'a, S: Store>(pkt: &'a Packet<'_, '_, S>) -> Option<&'a [u8]> {
+    pkt.data().get(l4(pkt)? + 8..)
+}
+
+/// The direction, once there has been traffic both ways.
+fn settled<S: Store>(pkt: &Packet<'_, '_, S>) -> Option<Direction> {
+    match pkt.nfct().info()? {
+        info @ (CtInfo::Established | CtInfo::EstablishedReply) => Some(info.dir()),
+        _ => None,
+    }
+}
+
+/// Notes an expectation; a packet whose announcement cannot be noted must not pass.
+fn announce<S: Store>(
+    ct: &Tracker<S>,
+    pkt: &mut Packet<'_, '_, S>,
+    what: Expectation,
+    policy: Policy,
+    helper: &'static str,
+) -> Verdict {
+    let now = pkt.now();
+    let noted = pkt.conn().map(|c| ct.expect(c, what, policy, now));
+    if matches!(noted, Some(Err(_))) {
+        refuse(pkt, helper, "cannot add expectation");
+        return Verdict::Drop;
+    }
+    Verdict::Accept
+}
+
+fn refuse<S: Store>(pkt: &mut Packet<'_, '_, S>, helper: &'static str, why: &'static str) {
+    pkt.explain(What::Helper(helper, why));
+}
+
+/// Decimal number at the start of `text` (`simple_strtoul`) and its length; too large ones wrap around.
+fn number(text: &[u8]) -> (u64, usize) {
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let value = text[..digits].iter().fold(0u64, |n, d| {
+        n.wrapping_mul(10).wrapping_add(u64::from(d - b'0'))
+    });
+    (value, digits)
+}
+
+/// Where `needle` begins.
+fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
+    text.windows(needle.len()).position(|w| w == needle)
+}

@@ -1,0 +1,31 @@
+//! TFTP: the server answers a request from a port of its own.
+
+use super::{announce, udp_payload};
+use crate::expect::{Expectation, Policy};
+use crate::packet::{Packet, Verdict};
+use crate::store::Store;
+use crate::tracker::Tracker;
+use crate::tuple::{Direction, ipproto};
+
+const POLICY: Policy = Policy {
+    max: 1,
+    timeout: 300,
+};
+
+pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Verdict {
+    let (Some([0, opcode, ..]), Some(conn)) = (udp_payload(pkt), pkt.conn()) else {
+        return Verdict::Accept;
+    };
+    // Read and write requests.
+    if !matches!(opcode, 1 | 2) {
+        return Verdict::Accept;
+    }
+    let reply = conn.tuple(Direction::Reply);
+    let what = Expectation {
+        src: Some(reply.src()),
+        dst: reply.dst(),
+        protonum: ipproto::UDP,
+        dport: reply.dst_l4(),
+    };
+    announce(ct, pkt, what, POLICY, "tftp")
+}

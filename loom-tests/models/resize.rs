@@ -1,0 +1,174 @@
+//! Look-ups and writes while buckets move between generations of any lengths.
+
+use crate::harness::{Model, saw, spawn};
+use crate::table::{World, hash};
+use nulls::rcu;
+use std::sync::Arc;
+
+pub const MODELS: &[Model] = &[
+    Model {
+        name: "resize/read-beside-move-2-to-3",
+        proves: "an entry is found while its bucket moves to shared targets",
+        floor: 50,
+        outcomes: &["found"],
+        kills: &[
+            "find:skip-moved-check",
+            "find:skip-complete",
+            "resize:moved-before-placed",
+            "resize:wipe-before-moved",
+        ],
+        body: || read_beside_move(2, 3),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/read-beside-move-1-to-2",
+        proves: "an entry is found while its bucket moves to targets of its own",
+        floor: 50,
+        outcomes: &["found"],
+        body: || read_beside_move(1, 2),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/read-beside-move-2-to-1",
+        proves: "an entry is found while its bucket moves to a coarser table",
+        floor: 50,
+        outcomes: &["found"],
+        body: || read_beside_move(2, 1),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/insert-beside-move",
+        proves: "an insertion into a bucket that moves is neither lost nor doubled",
+        floor: 100,
+        outcomes: &["inserted"],
+        body: insert_beside_move,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/remove-beside-move",
+        proves: "a removal from a bucket that moves takes effect once and for all",
+        floor: 100,
+        outcomes: &["removed"],
+        body: remove_beside_move,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/two-movers-one-target",
+        proves: "two old buckets that share a target move into it without losing an entry",
+        floor: 100,
+        outcomes: &["moved"],
+        body: two_movers_one_target,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/read-2-to-3",
+        proves: "an entry is found through a whole growth by half, until after the old array is freed",
+        floor: 1_000,
+        outcomes: &["found"],
+        body: || read(2, &[3]),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/read-3-to-2",
+        proves: "an entry is found through a whole shrinking",
+        floor: 1_000,
+        outcomes: &["found"],
+        body: || read(3, &[2]),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/read-1-to-2-to-1",
+        proves: "an entry is found though the table grows and shrinks back within one look-up",
+        full_bound: 2,
+        floor: 10_000,
+        outcomes: &["found"],
+        body: || read(1, &[2, 1]),
+        ..Model::DEFAULT
+    },
+];
+
+/// Handle `x` lies in part `x - 1` of twelve.
+fn spread(x: u32) -> u64 {
+    hash(u64::from(x - 1), u64::from(x))
+}
+
+fn read_beside_move(from: usize, to: usize) {
+    // 1, 2 and 5 in the lower half: in the first bucket, with an overflow line.
+    let w = Arc::new(World::new(from, spread, &[1, 2, 5]));
+    w.start_resize(to);
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            assert!(w.find(&rcu::pin(), 5), "an entry that stays is missed");
+            saw("found");
+        })
+    };
+    w.move_bucket_of(&rcu::pin(), 5);
+    reader.join().unwrap();
+    w.holds(&[1, 2, 5]);
+}
+
+fn insert_beside_move() {
+    let w = Arc::new(World::new(2, spread, &[1, 5]));
+    w.start_resize(3);
+    let writer = {
+        let w = w.clone();
+        spawn(move || {
+            let guard = rcu::pin();
+            w.insert(&guard, 6);
+            assert!(w.find(&guard, 6), "an inserted entry is missed");
+            saw("inserted");
+        })
+    };
+    w.move_bucket_of(&rcu::pin(), 5);
+    writer.join().unwrap();
+    w.holds(&[1, 5, 6]);
+}
+
+fn remove_beside_move() {
+    let w = Arc::new(World::new(2, spread, &[1, 5, 6]));
+    w.start_resize(3);
+    let writer = {
+        let w = w.clone();
+        spawn(move || {
+            let guard = rcu::pin();
+            assert!(w.remove(&guard, 6), "an entry that stays is missed");
+            assert!(!w.find(&guard, 6), "a removed entry is found");
+            saw("removed");
+        })
+    };
+    w.move_bucket_of(&rcu::pin(), 5);
+    writer.join().unwrap();
+    w.holds(&[1, 5]);
+}
+
+fn two_movers_one_target() {
+    // 5 and 6 lie in the first of two buckets, 7 in the second; all of them in the middle one of three.
+    let w = Arc::new(World::new(2, spread, &[5, 6, 7]));
+    w.start_resize(3);
+    let other = {
+        let w = w.clone();
+        spawn(move || w.move_bucket_of(&rcu::pin(), 7))
+    };
+    w.move_bucket_of(&rcu::pin(), 5);
+    other.join().unwrap();
+    saw("moved");
+    w.holds(&[5, 6, 7]);
+}
+
+fn read(from: usize, to: &'static [usize]) {
+    let w = Arc::new(World::new(from, spread, &[5]));
+    w.start_resize(to[0]);
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            assert!(w.find(&rcu::pin(), 5), "an entry that stays is missed");
+            saw("found");
+        })
+    };
+    for &n in to {
+        w.resize(n);
+    }
+    reader.join().unwrap();
+    w.holds(&[5]);
+}
