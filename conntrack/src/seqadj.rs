@@ -158,3 +158,52 @@ pub(crate) fn mangle<S: Store>(
     pkt.set_data(data);
     Some(new.len() as i32 - len as i32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shift_begins_behind_the_packet_that_grew() {
+        let mut a = SeqAdj::default();
+        assert_eq!((a.offset(0), a.offset(u32::MAX)), (0, 0));
+        a.grow(1000, 5);
+        assert_eq!((a.offset(999), a.offset(1000), a.offset(1001)), (0, 0, 5));
+        // A second change further on; an older one repeated changes nothing.
+        a.grow(2000, -2);
+        assert_eq!((a.offset(1500), a.offset(2001)), (5, 3));
+        a.grow(1000, 5);
+        assert_eq!(
+            a,
+            SeqAdj {
+                pos: 2000,
+                before: 5,
+                after: 3
+            }
+        );
+    }
+
+    #[test]
+    fn acknowledgements_are_undone_where_the_numbers_were_shifted() {
+        let mut a = SeqAdj::default();
+        a.grow(u32::MAX - 10, 7);
+        for seq in [u32::MAX - 20, u32::MAX - 10, u32::MAX, 0, 5, 100] {
+            let shifted = seq.wrapping_add(a.offset(seq) as u32);
+            assert_eq!(a.undo(shifted), seq, "{seq}");
+        }
+    }
+
+    #[test]
+    fn only_whole_sack_blocks_are_found() {
+        let mut header = vec![0; 20];
+        header[12] = 0xb0;
+        header.extend([1, 1, 5, 18]);
+        header.extend([9; 16]);
+        header.extend([0, 0, 0, 0]);
+        assert_eq!(sack_edges(&header), [24, 28, 32, 36]);
+        header[23] = 17;
+        assert_eq!(sack_edges(&header), [0usize; 0]);
+        header[23] = 200;
+        assert_eq!(sack_edges(&header), [0usize; 0]);
+    }
+}
