@@ -123,17 +123,18 @@ impl<S: Store> Tracker<S> {
         Ok(())
     }
 
-    /// Gives a new connection timeouts of its own (`ct timeout set`), and the time left that a new connection has under them. One that is in
-    /// the table keeps what it has; false then.
+    /// Gives a new connection timeouts of its own (`ct timeout set`), and the time left that a new connection has under them. A confirmed
+    /// one keeps what it has; false then.
     pub fn set_timeout_policy(
         &self,
         conn: &Conn<S::User>,
-        policy: Arc<TimeoutPolicy>,
+        policy: &Arc<TimeoutPolicy>,
         now: Nanos,
     ) -> bool {
         if conn.is_confirmed() {
             return false;
         }
+        conn.inner().policy = Some(Arc::clone(policy));
         let first = match conn.tuple(Direction::Original).protonum() {
             ipproto::ICMP => Sysctl::IcmpTimeout,
             ipproto::ICMPV6 => Sysctl::Icmpv6Timeout,
@@ -144,7 +145,6 @@ impl<S: Store> Tracker<S> {
             _ => Sysctl::GenericTimeout,
         };
         let secs = policy.get(first).unwrap_or_else(|| self.knob(first));
-        conn.inner().policy = Some(policy);
         self.set_timeout(conn, secs, now).is_ok()
     }
 }

@@ -159,7 +159,7 @@ pub(crate) fn pipeline(
                     .conn()
                     .filter(|_| pkt.family() == family && number == Some(proto))
                 {
-                    ct.set_timeout_policy(conn, Arc::clone(&policy), pkt.now());
+                    ct.set_timeout_policy(conn, &policy, pkt.now());
                 }
                 Verdict::Accept
             },
