@@ -20,6 +20,7 @@ use crate::helper::ftp::Lines;
 use crate::net::Net;
 use crate::policy::TimeoutPolicy;
 use crate::proto::Proto;
+use crate::seqadj::SeqAdj;
 use crate::slot::UserSlot;
 use crate::status;
 use crate::store::Peek;
@@ -53,12 +54,19 @@ pub(crate) struct Kin {
     pub(crate) master: Option<Tuple>,
     /// What the FTP helper remembers.
     pub(crate) lines: Lines,
+    /// Shifts of the sequence numbers, original and reply.
+    pub(crate) seqadj: [SeqAdj; 2],
 }
 
 impl Inner {
     /// Made on first use.
     pub(crate) fn kin(&mut self) -> &mut Kin {
         self.kin.get_or_insert_default()
+    }
+
+    /// Shifts of the sequence numbers; none unless a helper changed the length of something.
+    pub(crate) fn seqadj(&self) -> [SeqAdj; 2] {
+        self.kin.as_ref().map(|k| k.seqadj).unwrap_or_default()
     }
 
     /// Original tuple of the connection that announced this one.
