@@ -14,7 +14,11 @@ pub(crate) struct Scratch<T: Copy, const N: usize> {
 
 impl<T: Copy, const N: usize> Scratch<T, N> {
     pub(crate) fn new() -> Self {
-        Self { short: [const { MaybeUninit::uninit() }; N], len: 0, long: Vec::new() }
+        Self {
+            short: [const { MaybeUninit::uninit() }; N],
+            len: 0,
+            long: Vec::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, item: T) -> Result<(), AllocError> {
