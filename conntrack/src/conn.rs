@@ -3,12 +3,24 @@
 //! Memory of an entry may be reused for another connection while lock-free readers still look at it (the table's type-stable pool does that).
 //! So everything a reader may touch before it holds a counted reference is an atomic: tuples, zone, namespace, status and deadline. All else is
 //! behind the entry's lock or meaningful to holders of a reference only.
+//!
+//! # Orderings
+//!
+//! Three edges carry everything; whatever is `Relaxed` below rides on one of them or is a number on its own.
+//! * *Birth*: `Conn::init` writes all fields, then the store makes the count 1 with Release. It pairs with the Acquire of whoever takes a reference
+//!   (increment if not zero): the key that is compared **afterwards**, and all else, is the new incarnation's.
+//! * *Confirmation*: deadline and hashes are written, the entry is linked, then CONFIRMED is set with Release (`Conn::set_status`). It pairs
+//!   with the Acquire of `Conn::status`: who sees CONFIRMED sees an absolute deadline, and an entry that was linked.
+//! * *The entry's lock* protects `Inner`.
+//!
+//! Counters, marks, labels, times and the deadline of a living entry are read and written without regard to each other, as in the kernel.
 
 use crate::clock::{Jiffies, Nanos};
 use crate::helper::ftp::Lines;
 use crate::net::Net;
 use crate::policy::TimeoutPolicy;
 use crate::proto::Proto;
+use crate::seqadj::SeqAdj;
 use crate::slot::UserSlot;
 use crate::status;
 use crate::store::Peek;
@@ -42,12 +54,19 @@ pub(crate) struct Kin {
     pub(crate) master: Option<Tuple>,
     /// What the FTP helper remembers.
     pub(crate) lines: Lines,
+    /// Shifts of the sequence numbers, original and reply.
+    pub(crate) seqadj: [SeqAdj; 2],
 }
 
 impl Inner {
     /// Made on first use.
     pub(crate) fn kin(&mut self) -> &mut Kin {
         self.kin.get_or_insert_default()
+    }
+
+    /// Shifts of the sequence numbers; none unless a helper changed the length of something.
+    pub(crate) fn seqadj(&self) -> [SeqAdj; 2] {
+        self.kin.as_ref().map(|k| k.seqadj).unwrap_or_default()
     }
 
     /// Original tuple of the connection that announced this one.

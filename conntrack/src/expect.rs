@@ -30,6 +30,17 @@ pub struct Expectation {
     pub protonum: u8,
     /// Destination port.
     pub dport: u16,
+    /// How the connection is translated when it comes.
+    pub follow: Option<Follow>,
+}
+
+/// Translation of an announced connection, as its master is (`nf_nat_follow_master`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follow {
+    /// Its source becomes this address.
+    pub src: IpAddr,
+    /// Its destination becomes this address and port.
+    pub dst: (IpAddr, u16),
 }
 
 /// What a helper allows its connections.
@@ -108,6 +119,7 @@ struct Notes {
 pub(crate) struct Inheritance {
     pub(crate) master: Tuple,
     pub(crate) mark: u32,
+    pub(crate) follow: Option<Follow>,
 }
 
 impl Notes {
@@ -222,6 +234,7 @@ impl<S: Store> Tracker<S> {
             Inheritance {
                 master: note.master.key.tuple,
                 mark: master.mark(),
+                follow: note.what.follow,
             }
         })
     }

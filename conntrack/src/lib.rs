@@ -48,6 +48,7 @@ pub mod policy;
 pub mod proc_fs;
 mod proto;
 pub mod reason;
+pub mod seqadj;
 pub mod slot;
 pub mod snapshot;
 pub mod stats;

@@ -24,6 +24,7 @@ impl Net {
 
     /// Counts a new entry, before it is allocated. Returns the count with it.
     pub(crate) fn entry_made(&self) -> usize {
+        // Relaxed, here and below: the number decides who is one too many, and publishes nothing.
         self.count.fetch_add(1, Ordering::Relaxed) + 1
     }
 

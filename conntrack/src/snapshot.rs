@@ -2,6 +2,8 @@
 
 use crate::clock::Nanos;
 use crate::conn::Conn;
+use crate::seqadj::SeqAdj;
+use crate::status;
 use crate::tuple::{Direction, Tuple};
 use crate::zone::Zone;
 use std::sync::Arc;
@@ -63,6 +65,8 @@ pub struct Snapshot {
     pub helper: Option<Arc<str>>,
     /// Original tuple of the connection that announced this one.
     pub master: Option<Tuple>,
+    /// Shifts of the TCP sequence numbers, original and reply, if a helper changed the length of something.
+    pub seqadj: Option<[SeqAdj; 2]>,
     /// References, the reader's own included.
     pub uses: u32,
 }
@@ -88,6 +92,7 @@ impl Snapshot {
             labels: c.labels(),
             helper: inner.helper.clone(),
             master: inner.master(),
+            seqadj: c.has(status::SEQ_ADJUST).then(|| inner.seqadj()),
             uses,
         }
     }

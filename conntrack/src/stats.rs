@@ -1,4 +1,5 @@
 //! Statistics by the kernel's names (`struct ip_conntrack_stat`), counted per group of threads, so that packets of different threads do not meet.
+//! All of it is Relaxed: sums of numbers that publish nothing.
 
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

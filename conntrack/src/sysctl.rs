@@ -1,4 +1,4 @@
-//! The knobs of one namespace, by their kernel names (`net.netfilter.*`).
+//! The knobs of one namespace, by their kernel names (`net.netfilter.*`). Each is a number on its own, read and written Relaxed.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};

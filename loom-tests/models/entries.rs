@@ -41,6 +41,7 @@ pub const MODELS: &[Model] = &[
         proves: "a limited table admits exactly as many as its limit allows, and a removal makes room at once",
         floor: 8,
         outcomes: &["admitted", "full"],
+        kills: &["order:count_admit", "order:count_release"],
         body: limit,
         ..Model::DEFAULT
     },
@@ -170,13 +171,24 @@ fn two_keys_removed() {
     w.holds(&[]);
 }
 
-fn limit() {
-    let table = Arc::new(Table::with_limit(2, Some(1)).expect("memory for a small table"));
-    // In two buckets, so that the buckets' locks do not decide.
-    fn try_insert(table: &Table, x: u32) -> bool {
+/// What the limit is a limit of: whoever is admitted uses it.
+struct Scarce {
+    table: Table,
+    resource: UnsafeCell<u32>,
+}
+
+// SAFETY: loom checks every access to the cell.
+unsafe impl Sync for Scarce {}
+// SAFETY: as above.
+unsafe impl Send for Scarce {}
+
+impl Scarce {
+    fn try_insert(&self, x: u32) -> bool {
         let guard = rcu::pin();
         loop {
-            let probe = table.probe(&guard, by_parity(x), |y| y == x, &by_parity);
+            let probe = self
+                .table
+                .probe(&guard, by_parity(x), |y| y == x, &by_parity);
             assert_eq!(probe.hit(), None);
             match probe.insert(x) {
                 Ok(_written) => return true,
@@ -186,25 +198,43 @@ fn limit() {
             }
         }
     }
-    assert!(try_insert(&table, 2));
+
+    fn use_it(&self, x: u32) {
+        // SAFETY: the caller's entry is the only one admitted; loom checks it.
+        self.resource.with_mut(|p| unsafe { *p = x });
+    }
+}
+
+fn limit() {
+    // Two buckets, so that the buckets' locks order nothing.
+    let w = Arc::new(Scarce {
+        table: Table::with_limit(2, Some(1)).expect("memory for a small table"),
+        resource: UnsafeCell::new(0),
+    });
+    assert!(w.try_insert(2));
     let other = {
-        let table = table.clone();
+        let w = w.clone();
         spawn(move || {
-            let admitted = try_insert(&table, 1);
-            assert!(table.len() <= 1, "more than the limit");
+            let admitted = w.try_insert(1);
+            if admitted {
+                w.use_it(1);
+            }
+            assert!(w.table.len() <= 1, "more than the limit");
             admitted
         })
     };
     {
         let guard = rcu::pin();
-        let probe = table.probe(&guard, by_parity(2), |y| y == 2, &by_parity);
+        let probe = w.table.probe(&guard, by_parity(2), |y| y == 2, &by_parity);
+        // After the pin, whose full fence orders more than it has to.
+        w.use_it(2);
         assert!(probe.remove().is_ok(), "nobody else is in this bucket");
     }
     let admitted = other.join().unwrap();
     saw(if admitted { "admitted" } else { "full" });
-    assert_eq!(table.len(), usize::from(admitted));
+    assert_eq!(w.table.len(), usize::from(admitted));
     // Whoever was refused is admitted now.
-    assert!(admitted || try_insert(&table, 1));
+    assert!(admitted || w.try_insert(1));
 }
 
 #[derive(Default)]

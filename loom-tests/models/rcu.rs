@@ -79,6 +79,8 @@ pub const MODELS: &[Model] = &[
         outcomes: &["read old", "read new"],
         kills: &[
             "rcu:unbounded-scan",
+            "order:rcu_stamp",
+            "order:rcu_completed",
             "order:lock_take",
             "order:lock_release",
         ],

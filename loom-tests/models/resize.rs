@@ -12,6 +12,9 @@ pub const MODELS: &[Model] = &[
         floor: 50,
         outcomes: &["found"],
         kills: &[
+            "order:tags_load",
+            "order:tag_clear",
+            "order:handle_clear",
             "find:skip-moved-check",
             "find:skip-complete",
             "resize:moved-before-placed",
@@ -34,6 +37,23 @@ pub const MODELS: &[Model] = &[
         floor: 50,
         outcomes: &["found"],
         body: || read_beside_move(2, 1),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/read-beside-start",
+        proves: "a generation that a reader is led to is initialised for it",
+        floor: 20,
+        outcomes: &["found"],
+        body: read_beside_start,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/insert-beside-start",
+        proves: "a generation that a writer is led to is initialised for it",
+        floor: 20,
+        outcomes: &["inserted"],
+        kills: &["order:next_load", "order:next_publish"],
+        body: insert_beside_start,
         ..Model::DEFAULT
     },
     Model {
@@ -65,6 +85,14 @@ pub const MODELS: &[Model] = &[
         proves: "an entry is found through a whole growth by half, until after the old array is freed",
         floor: 1_000,
         outcomes: &["found"],
+        kills: &[
+            "order:watermark_load",
+            "order:watermark_advance",
+            "order:latch_begin",
+            "order:latch_read_fence",
+            "order:latch_write_fence",
+            "order:latch_even",
+        ],
         body: || read(2, &[3]),
         ..Model::DEFAULT
     },
@@ -82,6 +110,7 @@ pub const MODELS: &[Model] = &[
         full_bound: 2,
         floor: 10_000,
         outcomes: &["found"],
+        kills: &["latch:skip-recheck"],
         body: || read(1, &[2, 1]),
         ..Model::DEFAULT
     },
@@ -106,6 +135,35 @@ fn read_beside_move(from: usize, to: usize) {
     w.move_bucket_of(&rcu::pin(), 5);
     reader.join().unwrap();
     w.holds(&[1, 2, 5]);
+}
+
+fn read_beside_start() {
+    let w = Arc::new(World::new(1, spread, &[5]));
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            assert!(w.find(&rcu::pin(), 5), "an entry that stays is missed");
+            saw("found");
+        })
+    };
+    w.start_resize(2);
+    w.move_bucket_of(&rcu::pin(), 5);
+    reader.join().unwrap();
+    w.holds(&[5]);
+}
+
+fn insert_beside_start() {
+    let w = Arc::new(World::new(1, spread, &[5]));
+    let writer = {
+        let w = w.clone();
+        spawn(move || {
+            w.insert(&rcu::pin(), 6);
+            saw("inserted");
+        })
+    };
+    w.start_resize(2);
+    writer.join().unwrap();
+    w.holds(&[5, 6]);
 }
 
 fn insert_beside_move() {
@@ -157,12 +215,13 @@ fn two_movers_one_target() {
 }
 
 fn read(from: usize, to: &'static [usize]) {
-    let w = Arc::new(World::new(from, spread, &[5]));
+    // In another bucket for each length, so that lines and length of different generations do not go together by chance.
+    let w = Arc::new(World::new(from, spread, &[9]));
     w.start_resize(to[0]);
     let reader = {
         let w = w.clone();
         spawn(move || {
-            assert!(w.find(&rcu::pin(), 5), "an entry that stays is missed");
+            assert!(w.find(&rcu::pin(), 9), "an entry that stays is missed");
             saw("found");
         })
     };
@@ -170,5 +229,5 @@ fn read(from: usize, to: &'static [usize]) {
         w.resize(n);
     }
     reader.join().unwrap();
-    w.holds(&[5]);
+    w.holds(&[9]);
 }

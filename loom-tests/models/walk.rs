@@ -21,7 +21,7 @@ pub const MODELS: &[Model] = &[
         proves: "a new line is linked without hiding what is behind it, and what comes into it is complete",
         floor: 20,
         outcomes: &["found", "not yet"],
-        kills: &["order:head_link"],
+        kills: &["order:link_load", "order:head_link"],
         body: insert_into_a_new_line,
         ..Model::DEFAULT
     },
@@ -69,7 +69,7 @@ pub const MODELS: &[Model] = &[
         proves: "a reader on a line that is recycled into another chain notices and misses nothing that stays",
         floor: 50,
         outcomes: &["straight", "restarted"],
-        kills: &["find:skip-nulls-check"],
+        kills: &["order:line_link", "find:skip-nulls-check"],
         body: line_into_another_chain,
         ..Model::DEFAULT
     },
@@ -83,11 +83,21 @@ pub const MODELS: &[Model] = &[
         ..Model::DEFAULT
     },
     Model {
+        name: "walk/line-behind-an-unlinked-one",
+        proves: "a line that a reader comes to because the one before it was unlinked is initialised for it",
+        floor: 50,
+        outcomes: &["found", "missed"],
+        kills: &["order:unlink"],
+        body: line_behind_an_unlinked_one,
+        ..Model::DEFAULT
+    },
+    Model {
         name: "walk/two-inserters",
         proves: "of two inserters of one key exactly one succeeds",
         floor: 20,
         outcomes: &["first", "second"],
         kills: &[
+            "order:ticket_load",
             "ticket:take-from-any-version",
             "ticket:leave-without-step",
             "order:ticket_leave",
@@ -272,6 +282,29 @@ fn line_into_the_same_chain() {
     drop(guard);
     reader.join().unwrap();
     w.holds(&[1, 2, 3, 4, 6]);
+}
+
+fn line_behind_an_unlinked_one() {
+    let w = Arc::new(World::new(1, one_bucket, &[1, 2]));
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            saw(if w.find(&rcu::pin(), 3) {
+                "found"
+            } else {
+                "missed"
+            })
+        })
+    };
+    let guard = rcu::pin();
+    // [1 2] [5 _] [3 4], then [1 2] [3 4]: the reader may know of the last line from its unlinked predecessor's link only.
+    for x in [3, 4, 5] {
+        w.insert(&guard, x);
+    }
+    w.remove(&guard, 5);
+    drop(guard);
+    reader.join().unwrap();
+    w.holds(&[1, 2, 3, 4]);
 }
 
 fn two_inserters() {

@@ -34,7 +34,8 @@ impl Hasher for WeakHasher {
     fn finish(&self) -> u64 {
         match self.0 {
             Weak::Good => {
-                let mut h = BuildHasherDefault::<std::hash::DefaultHasher>::default().build_hasher();
+                let mut h =
+                    BuildHasherDefault::<std::hash::DefaultHasher>::default().build_hasher();
                 h.write_u64(self.1);
                 h.finish()
             }
@@ -92,19 +93,29 @@ fn run(hasher: Weak, ops: Vec<Op>) {
                     assert_eq!(*x, v);
                     assert_eq!(std.insert(k, v), None);
                 }
-                Err(nulls::TryInsertError::Occupied { current, key, value }) => {
+                Err(nulls::TryInsertError::Occupied {
+                    current,
+                    key,
+                    value,
+                }) => {
                     assert_eq!((key, value), (k, v));
                     assert_eq!(std.get(&k), Some(current));
                 }
                 Err(e) => panic!("{e}"),
             },
-            Op::GetOrInsert(k, v) => assert_eq!(pinned.get_or_insert_with(k, || v), std.entry(k).or_insert(v)),
+            Op::GetOrInsert(k, v) => assert_eq!(
+                pinned.get_or_insert_with(k, || v),
+                std.entry(k).or_insert(v)
+            ),
             Op::Update(k, v) => {
                 let new = pinned.update(&k, |old| old.wrapping_add(v)).copied();
-                assert_eq!(new, std.get_mut(&k).map(|old| {
-                    *old = old.wrapping_add(v);
-                    *old
-                }));
+                assert_eq!(
+                    new,
+                    std.get_mut(&k).map(|old| {
+                        *old = old.wrapping_add(v);
+                        *old
+                    })
+                );
             }
             Op::Remove(k) => assert_eq!(pinned.remove(&k).copied(), std.remove(&k)),
             Op::Get(k) => assert_eq!(pinned.get(&k), std.get(&k)),
@@ -172,6 +183,9 @@ fn iterates_in_the_order_of_intervals() {
         map.resize(buckets).unwrap();
         map.maintain().unwrap();
         assert_eq!(map.stats().buckets, buckets);
-        assert!(pinned.iter().map(|(k, _)| *k).eq(once.iter().copied()), "{buckets} buckets");
+        assert!(
+            pinned.iter().map(|(k, _)| *k).eq(once.iter().copied()),
+            "{buckets} buckets"
+        );
     }
 }

@@ -45,7 +45,8 @@ fn remove(t: &Table, x: u32) {
 }
 
 fn has(t: &Table, x: u32) -> bool {
-    t.find(&rcu::pin(), hash(x), |y| (x == y).then_some(())).is_some()
+    t.find(&rcu::pin(), hash(x), |y| (x == y).then_some(()))
+        .is_some()
 }
 
 fn all(t: &Table) -> Vec<u32> {
@@ -72,7 +73,9 @@ fn resizes_keep_every_handle() {
     for x in 1..=2000 {
         insert(&t, x);
     }
-    for len in [1, 2, 3, 6, 7, 8, 64, 63, 65, 512, 1000, 4000, 999, 100, 110, 121, 1, 5000] {
+    for len in [
+        1, 2, 3, 6, 7, 8, 64, 63, 65, 512, 1000, 4000, 999, 100, 110, 121, 1, 5000,
+    ] {
         t.resize(len).unwrap();
         // Partly moved: everything is found, and can be written.
         for x in 1..=20 {
@@ -84,7 +87,11 @@ fn resizes_keep_every_handle() {
         assert!((1..=2000).all(|x| has(&t, x)), "{len}");
         settle(&t);
         // Writes ask for growth when the table is too small for its entries.
-        assert!(if len >= 400 { t.buckets() == len } else { t.buckets() >= len });
+        assert!(if len >= 400 {
+            t.buckets() == len
+        } else {
+            t.buckets() >= len
+        });
         assert!((1..=2000).all(|x| has(&t, x)), "{len}");
         assert!(!(2001..=3000).any(|x| has(&t, x)));
         assert_eq!(all(&t), (1..=2000).collect::<Vec<_>>());
@@ -163,7 +170,11 @@ fn two_keys_come_and_go_together() {
             w.assist(&g, &hash2);
         } else {
             // Either order must do.
-            let w = if seed & 1 == 0 { t.insert2(p, x, q, y) } else { t.insert2(q, y, p, x) };
+            let w = if seed & 1 == 0 {
+                t.insert2(p, x, q, y)
+            } else {
+                t.insert2(q, y, p, x)
+            };
             w.unwrap().assist(&g, &hash2);
             model.insert(i, ());
         }

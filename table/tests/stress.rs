@@ -259,7 +259,10 @@ fn no_update_is_lost() {
             });
         }
     });
-    assert_eq!((0..4).map(|k| *map.pin().get(&k).unwrap()).sum::<u64>(), 80_000);
+    assert_eq!(
+        (0..4).map(|k| *map.pin().get(&k).unwrap()).sum::<u64>(),
+        80_000
+    );
 }
 
 /// `get_or_insert_with` agrees on one value among racing threads.
@@ -268,8 +271,14 @@ fn get_or_insert_agrees() {
     let map: HashMap<u64, u64> = HashMap::new();
     for round in 0..2000 {
         let values: Vec<u64> = thread::scope(|s| {
-            let threads: Vec<_> =
-                (0..2).map(|t| s.spawn({ let map = &map; move || *map.pin().get_or_insert_with(round, || t) })).collect();
+            let threads: Vec<_> = (0..2)
+                .map(|t| {
+                    s.spawn({
+                        let map = &map;
+                        move || *map.pin().get_or_insert_with(round, || t)
+                    })
+                })
+                .collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         });
         assert_eq!(values[0], values[1]);
@@ -298,7 +307,13 @@ fn a_limit_is_exact_under_contention() {
     assert_eq!(admitted.into_inner(), LIMIT);
     assert_eq!(map.len(), LIMIT);
     let some = *map.pin().iter().next().unwrap().0;
-    assert!(matches!(map.pin().try_insert(u64::MAX, 0), Err(nulls::TryInsertError::Full { key: u64::MAX, value: 0 })));
+    assert!(matches!(
+        map.pin().try_insert(u64::MAX, 0),
+        Err(nulls::TryInsertError::Full {
+            key: u64::MAX,
+            value: 0
+        })
+    ));
     map.pin().remove(&some);
     assert!(map.pin().try_insert(u64::MAX, 0).is_ok());
 }
@@ -335,7 +350,11 @@ fn iteration_is_exactly_once_for_what_stays() {
                     seen[*k as usize] += 1;
                 }
             }
-            assert!(seen.iter().all(|n| *n == 1), "{:?}", seen.iter().enumerate().find(|(_, n)| **n != 1));
+            assert!(
+                seen.iter().all(|n| *n == 1),
+                "{:?}",
+                seen.iter().enumerate().find(|(_, n)| **n != 1)
+            );
         }
         stop.store(true, Relaxed);
     });

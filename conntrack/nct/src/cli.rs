@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::run;
+use crate::store_any::AnyKind;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -88,6 +89,10 @@ pub(crate) struct Replay {
     /// Read settings from a file: a JSON object, or lines `name = value` as in sysctl.conf
     #[arg(long, value_name = "FILE")]
     pub(crate) sysctls: Vec<PathBuf>,
+
+    /// What holds the connections; the result is the same
+    #[arg(long, value_enum, value_name = "NAME", default_value = "nulls")]
+    pub(crate) store: AnyKind,
 
     /// Replay recordings of a kernel (directories with packets.pcap, sysctls.json, meta.json and ticks.jsonl) through
     /// the recorder's router, rules and operations included, and print the trace

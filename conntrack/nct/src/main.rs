@@ -8,6 +8,7 @@ mod capture;
 mod cli;
 mod replay;
 mod run;
+mod store_any;
 mod store_dashmap;
 mod workload;
 

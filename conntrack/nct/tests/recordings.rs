@@ -19,7 +19,16 @@ fn expected(name: &str) -> Vec<Value> {
 
 #[test]
 fn every_recording_replays_as_the_kernel_did_it() {
-    let out = scratch("recordings");
+    replay_on("nulls");
+}
+
+#[test]
+fn every_recording_replays_as_the_kernel_did_it_on_dashmap() {
+    replay_on("dashmap");
+}
+
+fn replay_on(store: &str) {
+    let out = scratch(&format!("recordings-{store}"));
     let names = recording_names();
     assert!(names.len() >= 12, "{names:?}");
     assert!(names.iter().filter(|n| n.starts_with("real_pcap-")).count() >= 3);
@@ -27,7 +36,14 @@ fn every_recording_replays_as_the_kernel_did_it() {
         .iter()
         .map(|n| recordings().join(n).display().to_string())
         .collect();
-    let mut args = vec!["replay", "--out", out.to_str().unwrap(), "--case"];
+    let mut args = vec![
+        "replay",
+        "--store",
+        store,
+        "--out",
+        out.to_str().unwrap(),
+        "--case",
+    ];
     args.extend(dirs.iter().map(String::as_str));
     assert_eq!(stdout(&nct(&args, None)), "");
     let mut wrong = String::new();

@@ -31,6 +31,7 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
             dst: original.dst(),
             protonum: ipproto::TCP,
             dport: port,
+            follow: None,
         };
         if announce(ct, pkt, what, POLICY, "amanda") != Verdict::Accept {
             return Verdict::Drop;

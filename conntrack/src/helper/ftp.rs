@@ -3,12 +3,17 @@
 //! Only the first line of a packet is read, and only if the packet begins a line: that is, if its sequence number follows a line end seen before.
 
 use super::{announce, refuse, settled, tcp_payload};
-use crate::expect::{Expectation, Policy};
+use crate::expect::{ExpectError, Expectation, Follow, Policy};
 use crate::packet::{Packet, Verdict};
+use crate::seqadj;
+use crate::status;
 use crate::store::Store;
 use crate::tracker::Tracker;
 use crate::tuple::{Direction, Family, ipproto};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Ports tried when the announced one is expected by another connection already.
+const PORTS_TRIED: usize = 128;
 
 const POLICY: Policy = Policy {
     max: 1,
@@ -64,17 +69,13 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
     let next = seq.wrapping_add(payload.len() as u32);
     let ends = payload.last() == Some(&b'\n');
     let begins = conn.inner().kin().lines.begins(dir, seq);
-    let line = if begins {
+    let (line, place) = if begins {
         read(payload, dir, pkt.family())
     } else {
-        Line::Other
+        (Line::Other, Place::default())
     };
-    let mine = conn.tuple(dir);
-    let other = conn.tuple(if dir == Direction::Original {
-        Direction::Reply
-    } else {
-        Direction::Original
-    });
+    let at = pkt.data().len() - payload.len() + place.at;
+    let place = Place { at, ..place };
     let verdict = match line {
         Line::Other => Verdict::Accept,
         Line::Partial(word) => {
@@ -83,16 +84,8 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
             return Verdict::Drop;
         }
         // A third party's address is not to be opened on somebody's word.
-        Line::Announcement(Some(addr), _) if addr != mine.src() => Verdict::Accept,
-        Line::Announcement(_, dport) => {
-            let what = Expectation {
-                src: Some(other.src()),
-                dst: other.dst(),
-                protonum: ipproto::TCP,
-                dport,
-            };
-            announce(ct, pkt, what, POLICY, "ftp")
-        }
+        Line::Announcement(Some(addr), _) if addr != conn.tuple(dir).src() => Verdict::Accept,
+        Line::Announcement(_, port) => expect(ct, pkt, dir, port, seq, place),
     };
     if let Some(conn) = pkt.conn().filter(|_| ends) {
         conn.inner().kin().lines.ended(dir, next);
@@ -100,51 +93,156 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
     verdict
 }
 
-type Argument = fn(&[u8], Family) -> Option<(Option<IpAddr>, u16)>;
+/// Notes what is announced. The data connection comes the other way round; if this connection is translated, so is that one, and the announcement
+/// is rewritten to what the other side knows.
+fn expect<S: Store>(
+    ct: &Tracker<S>,
+    pkt: &mut Packet<'_, '_, S>,
+    dir: Direction,
+    port: u16,
+    seq: u32,
+    place: Place,
+) -> Verdict {
+    let Some(conn) = pkt.conn() else {
+        return Verdict::Accept;
+    };
+    let mine = conn.tuple(dir);
+    let other = conn.tuple(if dir == Direction::Original {
+        Direction::Reply
+    } else {
+        Direction::Original
+    });
+    let mut what = Expectation {
+        src: Some(other.src()),
+        dst: other.dst(),
+        protonum: ipproto::TCP,
+        dport: port,
+        follow: None,
+    };
+    if !conn.has(status::SRC_NAT | status::DST_NAT) {
+        return announce(ct, pkt, what, POLICY, "ftp");
+    }
+    what.follow = Some(Follow {
+        src: mine.dst(),
+        dst: (mine.src(), port),
+    });
+    // The port may be taken by what another connection expects.
+    let now = pkt.now();
+    let noted = (port..=u16::MAX).take(PORTS_TRIED).find_map(|dport| {
+        what.dport = dport;
+        match ct.expect(conn, what, POLICY, now) {
+            Err(ExpectError::Busy) => None,
+            other => Some(other.is_ok()),
+        }
+    });
+    if noted != Some(true) {
+        refuse(pkt, "ftp", "all ports in use");
+        return Verdict::Drop;
+    }
+    let text = place.form.text(what.dst, what.dport);
+    let Some(growth) = seqadj::mangle(pkt, place.at, place.len, text.as_bytes()) else {
+        refuse(pkt, "ftp", "cannot mangle packet");
+        return Verdict::Drop;
+    };
+    if let Some(conn) = pkt.conn().filter(|_| growth != 0) {
+        conn.inner().kin().seqadj[dir.index()].grow(seq, growth);
+        conn.set_status(status::SEQ_ADJUST);
+    }
+    Verdict::Accept
+}
+
+/// Where an announcement stands in the payload, and how it is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    at: usize,
+    len: usize,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Form {
+    #[default]
+    Six,
+    Eprt,
+    Epsv,
+}
+
+impl Form {
+    fn text(self, addr: IpAddr, port: u16) -> String {
+        match (self, addr) {
+            (Self::Epsv, _) => format!("|||{port}|"),
+            (Self::Six, IpAddr::V4(a)) => {
+                let [a, b, c, d] = a.octets();
+                format!("{a},{b},{c},{d},{},{}", port >> 8, port & 255)
+            }
+            (_, IpAddr::V4(a)) => format!("|1|{a}|{port}|"),
+            // In full, as the kernel writes it.
+            (_, IpAddr::V6(a)) => {
+                let words: Vec<String> = a.segments().iter().map(|s| format!("{s:04x}")).collect();
+                format!("|2|{}|{port}|", words.join(":"))
+            }
+        }
+    }
+}
+
+/// Address, if there is one, port, and how many bytes they take.
+type Found = (Option<IpAddr>, u16, usize);
 
 /// Reads the beginning of a packet.
-pub(super) fn read(text: &[u8], dir: Direction, family: Family) -> Line {
-    const COMMANDS: [(&str, &str, Option<u8>, Argument); 2] = [
-        ("PORT", "partial matching of `PORT'", Some(b' '), |t, _| {
-            six(t, Some(b'\r'))
-        }),
-        ("EPRT", "partial matching of `EPRT'", Some(b' '), eprt),
+pub(super) fn read(text: &[u8], dir: Direction, family: Family) -> (Line, Place) {
+    const COMMANDS: [(&str, &str, Form); 2] = [
+        ("PORT", "partial matching of `PORT'", Form::Six),
+        ("EPRT", "partial matching of `EPRT'", Form::Eprt),
     ];
-    const ANSWERS: [(&str, &str, Option<u8>, Argument); 2] = [
-        ("227 ", "partial matching of `227 '", None, |t, _| {
-            six(&t[t.iter().position(u8::is_ascii_digit)?..], None)
-        }),
-        ("229 ", "partial matching of `229 '", Some(b'('), |t, _| {
-            epsv(t)
-        }),
+    const ANSWERS: [(&str, &str, Form); 2] = [
+        ("227 ", "partial matching of `227 '", Form::Six),
+        ("229 ", "partial matching of `229 '", Form::Epsv),
     ];
     let known = if dir == Direction::Original {
         COMMANDS
     } else {
         ANSWERS
     };
-    for (word, partial, skip, argument) in known {
+    for (word, partial, form) in known {
         let word = word.as_bytes();
-        if text.len() <= word.len() {
-            if text.eq_ignore_ascii_case(&word[..text.len()]) {
-                return Line::Partial(partial);
+        let short = text.len() <= word.len();
+        let common = text.len().min(word.len());
+        if !text[..common].eq_ignore_ascii_case(&word[..common]) {
+            continue;
+        }
+        let rest = &text[common..];
+        let skipped = if short { None } else { skip(rest, dir, form) };
+        let found = skipped.and_then(|n| {
+            let argument = &rest[n..];
+            match form {
+                Form::Six => six(argument, (dir == Direction::Original).then_some(b'\r')),
+                Form::Eprt => eprt(argument, family),
+                Form::Epsv => epsv(argument),
             }
-            continue;
-        }
-        if !text[..word.len()].eq_ignore_ascii_case(word) {
-            continue;
-        }
-        let rest = &text[word.len()..];
-        let rest = match skip {
-            None => Some(rest),
-            Some(c) => rest.iter().position(|b| *b == c).map(|at| &rest[at + 1..]),
+        });
+        let (Some(n), Some((addr, port, len))) = (skipped, found) else {
+            return (Line::Partial(partial), Place::default());
         };
-        return match rest.and_then(|r| argument(r, family)) {
-            Some((addr, port)) => Line::Announcement(addr, port),
-            None => Line::Partial(partial),
-        };
+        return (
+            Line::Announcement(addr, port),
+            Place {
+                at: common + n,
+                len,
+                form,
+            },
+        );
     }
-    Line::Other
+    (Line::Other, Place::default())
+}
+
+/// How many bytes precede the argument: a command's ends with a blank, an answer is for people up to a digit or a parenthesis.
+fn skip(rest: &[u8], dir: Direction, form: Form) -> Option<usize> {
+    let find = |c: u8| rest.iter().position(|b| *b == c).map(|at| at + 1);
+    match (dir, form) {
+        (Direction::Original, _) => find(b' '),
+        (Direction::Reply, Form::Epsv) => find(b'('),
+        (Direction::Reply, _) => rest.iter().position(u8::is_ascii_digit),
+    }
 }
 
 /// `N` numbers with `separator` between and `end` (or anything) behind; how many bytes they take. Numbers wrap around, as the kernel's do.
@@ -176,26 +274,26 @@ fn address(n: &[u32]) -> IpAddr {
 }
 
 /// `192,0,2,10,195,81`.
-fn six(text: &[u8], end: Option<u8>) -> Option<(Option<IpAddr>, u16)> {
-    let (n, _) = numbers::<6>(text, b',', end)?;
-    Some((Some(address(&n)), (n[4] << 8 | n[5]) as u16))
+fn six(text: &[u8], end: Option<u8>) -> Option<Found> {
+    let (n, len) = numbers::<6>(text, b',', end)?;
+    Some((Some(address(&n)), (n[4] << 8 | n[5]) as u16, len))
 }
 
 fn is_delimiter(b: u8) -> bool {
     !b.is_ascii_digit() && (33..=126).contains(&b)
 }
 
-/// Digits up to `delimiter`; 0 is no port.
-fn port(text: &[u8], delimiter: u8) -> Option<u16> {
+/// Digits up to `delimiter`, and how many bytes both take; 0 is no port.
+fn port(text: &[u8], delimiter: u8) -> Option<(u16, usize)> {
     let end = text.iter().position(|b| !b.is_ascii_digit())?;
     let value = text[..end].iter().fold(0u16, |n, d| {
         n.wrapping_mul(10).wrapping_add(u16::from(d - b'0'))
     });
-    (text[end] == delimiter && value != 0).then_some(value)
+    (text[end] == delimiter && value != 0).then_some((value, end + 1))
 }
 
 /// `|1|192.0.2.10|50001|` or `|2|2001:db8::1|50001|`.
-fn eprt(text: &[u8], family: Family) -> Option<(Option<IpAddr>, u16)> {
+fn eprt(text: &[u8], family: Family) -> Option<Found> {
     let &[delimiter, kind, second, ..] = text else {
         return None;
     };
@@ -217,16 +315,18 @@ fn eprt(text: &[u8], family: Family) -> Option<(Option<IpAddr>, u16)> {
             (addr.into(), len)
         }
     };
-    Some((Some(addr), port(text.get(len + 1..)?, delimiter)?))
+    let (port, digits) = port(text.get(len + 1..)?, delimiter)?;
+    Some((Some(addr), port, 3 + len + 1 + digits))
 }
 
 /// `|||50001|`.
-fn epsv(text: &[u8]) -> Option<(Option<IpAddr>, u16)> {
+fn epsv(text: &[u8]) -> Option<Found> {
     let &[a, b, c, ref rest @ ..] = text else {
         return None;
     };
     if !is_delimiter(a) || b != a || c != a {
         return None;
     }
-    Some((None, port(rest, a)?))
+    let (port, digits) = port(rest, a)?;
+    Some((None, port, 3 + digits))
 }

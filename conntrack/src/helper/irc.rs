@@ -45,6 +45,7 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
         dst: answers.dst(),
         protonum: ipproto::TCP,
         dport,
+        follow: None,
     };
     announce(ct, pkt, what, POLICY, "irc")
 }

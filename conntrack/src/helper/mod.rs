@@ -1,8 +1,8 @@
 //! Helpers: they read in a connection which other connections it announces (`nf_conntrack_ftp.c`, `_tftp.c`, `_irc.c`, `_amanda.c`).
 //!
 //! A connection has the helper that a rule gave it ([`Template::helper`](crate::policy::Template), [`Conn::set_helper`](crate::conn::Conn)), by name;
-//! [`register`] says what those names mean. Announcements are followed in connections whose addresses are not translated: rewriting them in the
-//! payload is not done.
+//! [`register`] says what those names mean. In FTP the announcement is rewritten when the connection is translated; the other helpers follow
+//! untranslated connections only.
 
 mod amanda;
 pub(crate) mod ftp;

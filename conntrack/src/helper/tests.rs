@@ -1,6 +1,6 @@
 //! What helpers read, and what follows from it.
 
-use super::ftp::{Line, read};
+use super::ftp::{self, Line};
 use super::*;
 use crate::hooks::{Layout, Pipeline, prio};
 use crate::store::LockedStore;
@@ -12,6 +12,10 @@ use std::net::IpAddr;
 
 const V4: Family = Family::Ipv4;
 const SEC: u64 = 1_000_000_000;
+
+fn read(text: &[u8], dir: Direction, family: Family) -> Line {
+    ftp::read(text, dir, family).0
+}
 
 fn said(addr: &str, port: u16) -> Line {
     Line::Announcement(Some(addr.parse().unwrap()), port)

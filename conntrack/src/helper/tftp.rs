@@ -26,6 +26,7 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
         dst: reply.dst(),
         protonum: ipproto::UDP,
         dport: reply.dst_l4(),
+        follow: None,
     };
     announce(ct, pkt, what, POLICY, "tftp")
 }

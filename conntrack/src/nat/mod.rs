@@ -13,7 +13,9 @@ mod unique;
 #[cfg(test)]
 mod tests;
 
+use crate::clock::Nanos;
 use crate::conn::Conn;
+use crate::expect::Follow;
 use crate::hooks::{HookFn, Pipeline, prio};
 use crate::packet::{Hook, Packet, Verdict};
 use crate::parse;
@@ -131,8 +133,8 @@ impl Nat {
         }
     }
 
-    /// Makes the decision for one end of a new connection, unless it is made (`nf_nat_setup_info`).
-    fn bind<'t, S: Store>(
+    /// Makes the decision for one end of a new connection, unless it is made.
+    fn decide<'t, S: Store>(
         &self,
         ct: &Tracker<S>,
         conn: &Conn<S::User>,
@@ -155,12 +157,7 @@ impl Nat {
             tuple: now,
         };
         let range = self.0.decide(&question).unwrap_or_default();
-        let new = unique::tuple(ct, conn, &now, range, manip, pkt.now());
-        if let Some(reply) = new.invert().filter(|_| new != now) {
-            conn.set_tuple(Direction::Reply, &reply);
-            conn.set_status(manip.status());
-        }
-        conn.set_status(manip.done());
+        bind(ct, conn, &now, range, manip, pkt.now());
     }
 }
 
@@ -180,7 +177,7 @@ impl<S: Store> HookFn<S> for Nat {
             };
         }
         if matches!(info, CtInfo::New | CtInfo::Related | CtInfo::RelatedReply) {
-            self.bind(ct, &entry, pkt, hook, manip);
+            self.decide(ct, &entry, pkt, hook, manip);
         }
         if translates(&entry, info.dir(), manip) {
             let Some(target) = entry.tuple(opposite(info.dir())).invert() else {
@@ -192,6 +189,46 @@ impl<S: Store> HookFn<S> for Nat {
             }
         }
         Verdict::Accept
+    }
+}
+
+/// Maps one end of a new connection, which looks like `now`, into `range` (`nf_nat_setup_info`).
+fn bind<S: Store>(
+    ct: &Tracker<S>,
+    conn: &Conn<S::User>,
+    now: &Tuple,
+    range: Range,
+    manip: Manip,
+    time: Nanos,
+) {
+    let new = unique::tuple(ct, conn, now, range, manip, time);
+    if let Some(reply) = new.invert().filter(|_| new != *now) {
+        conn.set_tuple(Direction::Reply, &reply);
+        conn.set_status(manip.status());
+    }
+    conn.set_status(manip.done());
+}
+
+/// Translates an announced connection as its master is (`nf_nat_follow_master`).
+pub(crate) fn follow<S: Store>(
+    ct: &Tracker<S>,
+    conn: &Conn<S::User>,
+    follow: &Follow,
+    time: Nanos,
+) {
+    let src = Range {
+        addr: Some(follow.src),
+        ports: None,
+    };
+    let (addr, port) = follow.dst;
+    let dst = Range {
+        addr: Some(addr),
+        ports: Some((port, port)),
+    };
+    for (manip, range) in [(Manip::Src, src), (Manip::Dst, dst)] {
+        if let Some(now) = conn.tuple(Direction::Reply).invert() {
+            bind(ct, conn, &now, range, manip, time);
+        }
     }
 }
 

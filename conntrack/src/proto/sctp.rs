@@ -334,7 +334,7 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
             return cx.invalid(what);
         };
         new = state;
-        if !learn_tag(s, &chunk, dir) {
+        if !learn_tag(s, &chunk, dir, old == State::None) {
             return Outcome::Invalid;
         }
         // Repeating INIT shall not keep the entry.
@@ -412,7 +412,7 @@ fn tag_allows(
 }
 
 /// INIT and INIT-ACK tell the tag that the other side must use.
-fn learn_tag(s: &mut Sctp, chunk: &Chunk<'_>, dir: Direction) -> bool {
+fn learn_tag(s: &mut Sctp, chunk: &Chunk<'_>, dir: Direction, first: bool) -> bool {
     let (mine, other) = (dir.index(), dir.other().index());
     if !matches!(chunk.kind, INIT | INIT_ACK) {
         return true;
@@ -421,10 +421,13 @@ fn learn_tag(s: &mut Sctp, chunk: &Chunk<'_>, dir: Direction) -> bool {
         return false;
     };
     if chunk.kind == INIT {
-        if s.init == [true; 2] {
-            s.init[other] = false;
+        // A repeated INIT is no sign of a collision (6.18's stable releases). The first one's tag is known already, from `begin`.
+        if first || s.vtag[other] != tag {
+            if s.init == [true; 2] {
+                s.init[other] = false;
+            }
+            s.init[mine] = true;
         }
-        s.init[mine] = true;
     } else {
         let known = s.vtag[other];
         let contradicts = known != tag && ((!s.init[other] && known != 0) || s.init == [true; 2]);

@@ -62,6 +62,7 @@ impl<U> LockedStore<U> {
             .entry(self.bucket_of(link.hash))
             .or_default()
             .insert(0, (dir, Arc::clone(c)));
+        // Relaxed: written under the lock, read as an estimate.
         self.links.fetch_add(1, Ordering::Relaxed);
     }
 

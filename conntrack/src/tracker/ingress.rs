@@ -3,6 +3,7 @@
 use super::Tracker;
 use crate::clock::{Jiffies, Nanos};
 use crate::conn::{Birth, EXT_ACCT, EXT_TSTAMP};
+use crate::nat;
 use crate::packet::{Hook, Packet, SkbNfct, Verdict};
 use crate::parse;
 use crate::policy::Template;
@@ -210,6 +211,9 @@ impl<S: Store> Tracker<S> {
             entry.set_status(EXPECTED);
             entry.set_mark(announced.mark);
             entry.inner().kin().master = Some(announced.master);
+            if let Some(follow) = &announced.follow {
+                nat::follow(self, &entry, follow, now);
+            }
         }
         Ok(Some(self.core.store.publish(entry)))
     }

@@ -3,11 +3,14 @@
 use super::{ChangeError, Tracker};
 use crate::clock::{Jiffies, Nanos};
 use crate::conn::Conn;
+use crate::policy::TimeoutPolicy;
 use crate::stats::Stat;
 use crate::status::{CONFIRMED, DYING, FIXED_TIMEOUT, HELPER, NAT_CLASH};
 use crate::store::Store;
-use crate::tuple::{Direction, Tuple};
+use crate::sysctl::Sysctl;
+use crate::tuple::{Direction, Tuple, ipproto};
 use crate::zone::{Link, Zone};
+use std::sync::Arc;
 
 impl<S: Store> Tracker<S> {
     /// Looks a connection up by one of its tuples (`nf_conntrack_find_get`): under the zone's id for the original direction, then for the reply.
@@ -118,5 +121,30 @@ impl<S: Store> Tracker<S> {
             span
         });
         Ok(())
+    }
+
+    /// Gives a new connection timeouts of its own (`ct timeout set`), and the time left that a new connection has under them. A confirmed
+    /// one keeps what it has; false then.
+    pub fn set_timeout_policy(
+        &self,
+        conn: &Conn<S::User>,
+        policy: &Arc<TimeoutPolicy>,
+        now: Nanos,
+    ) -> bool {
+        if conn.is_confirmed() {
+            return false;
+        }
+        conn.inner().policy = Some(Arc::clone(policy));
+        let first = match conn.tuple(Direction::Original).protonum() {
+            ipproto::ICMP => Sysctl::IcmpTimeout,
+            ipproto::ICMPV6 => Sysctl::Icmpv6Timeout,
+            ipproto::TCP => Sysctl::TcpTimeoutSynSent,
+            ipproto::UDP | ipproto::UDPLITE => Sysctl::UdpTimeout,
+            ipproto::GRE => Sysctl::GreTimeout,
+            ipproto::SCTP => Sysctl::SctpTimeoutClosed,
+            _ => Sysctl::GenericTimeout,
+        };
+        let secs = policy.get(first).unwrap_or_else(|| self.knob(first));
+        self.set_timeout(conn, secs, now).is_ok()
     }
 }

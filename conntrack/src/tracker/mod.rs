@@ -16,6 +16,7 @@ use crate::hash::{HashKind, KeyHasher};
 use crate::hooks::HookFn;
 use crate::net::Net;
 use crate::packet::{Hook, Packet, Verdict};
+use crate::seqadj;
 use crate::stats::StatsSnapshot;
 use crate::status::{self, CtInfo};
 use crate::store::Store;
@@ -60,8 +61,10 @@ struct Core<S> {
     store: S,
     hasher: KeyHasher,
     config: Config,
+    /// `nf_conntrack_max`: a number on its own, Relaxed.
     max: AtomicUsize,
     gc: Mutex<gc::GcState>,
+    /// A hint to the collector, Relaxed: seen late it helps late.
     make_room: AtomicBool,
 }
 
@@ -189,6 +192,7 @@ impl<S: Store> Tracker<S> {
 
     /// Somebody needs tracking of `family` (`nf_ct_netns_get`). A fresh tracker has one user for each family.
     pub fn enable(&self, family: Family) {
+        // AcqRel, here and in `disable`: one caller at a time sees the change from 0. `is_enabled` is an answer about the past in any case.
         if self.users(family).fetch_add(1, Ordering::AcqRel) == 0 {
             self.forget_tcp_windows(family);
         }
@@ -212,18 +216,29 @@ impl<S: Store> Tracker<S> {
         self.helpers.write().insert(name.to_owned(), helper);
     }
 
-    /// Runs the helper of the packet's connection, if it has one that is registered. Not for errors about answers.
+    /// Runs the helper of the packet's connection, if it has one that is registered, and shifts TCP sequence numbers where a helper has changed
+    /// lengths before. Not for errors about answers.
     pub fn help<'t>(&'t self, pkt: &mut Packet<'_, 't, S>, hook: Hook) -> Verdict {
-        let Some(c) = pkt.conn().filter(|c| c.has(status::HELPER)) else {
+        const BITS: u32 = status::HELPER | status::SEQ_ADJUST;
+        let Some(c) = pkt.conn().filter(|c| c.has(BITS)) else {
             return Verdict::Accept;
         };
-        if pkt.nfct().info() == Some(CtInfo::RelatedReply) {
+        let Some(info) = pkt.nfct().info().filter(|i| *i != CtInfo::RelatedReply) else {
             return Verdict::Accept;
-        }
+        };
+        // A packet that the helper changes now keeps its number: the shift begins behind it.
+        let shifts = c.has(status::SEQ_ADJUST).then(|| c.inner().seqadj());
         let helper = c
             .helper()
             .and_then(|name| self.helpers.read().get(&*name).cloned());
-        helper.map_or(Verdict::Accept, |h| h.call(self, pkt, hook))
+        let verdict = helper.map_or(Verdict::Accept, |h| h.call(self, pkt, hook));
+        if verdict != Verdict::Accept {
+            return verdict;
+        }
+        match shifts {
+            Some(shifts) if !seqadj::packet(pkt, &shifts, info.dir()) => Verdict::Drop,
+            _ => Verdict::Accept,
+        }
     }
 
     fn users(&self, family: Family) -> &AtomicUsize {

@@ -5,6 +5,7 @@ mod hooks;
 mod icmp;
 mod parse;
 mod proc;
+mod sctp;
 mod support;
 mod table;
 mod tcp;

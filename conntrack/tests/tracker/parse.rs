@@ -114,6 +114,52 @@ fn the_ip_layer_checks_headers_and_cuts_padding() {
     );
 }
 
+#[test]
+fn hop_by_hop_options_are_read_before_anything_else() {
+    let check = |options: &[u8]| {
+        let mut p = udp(C6, 1, D6, 2, 3);
+        p[6] = 0;
+        let mut header = vec![17, ((options.len() + 2) / 8 - 1) as u8];
+        header.extend(options);
+        p[5] += header.len() as u8;
+        p.splice(40..40, header);
+        ip_rcv(&p, Family::Ipv6).map(<[u8]>::len)
+    };
+    assert_eq!(check(&[1, 4, 0, 0, 0, 0]), Ok(40 + 8 + 11));
+    assert_eq!(
+        check(&[5, 2, 0, 0, 0, 0]),
+        Ok(59),
+        "router alert and two bytes of padding"
+    );
+    assert_eq!(
+        check(&[0x3e, 0, 1, 2, 0, 0]),
+        Ok(59),
+        "unknown, may be skipped"
+    );
+    for bad in [
+        [1, 4, 0, 0, 0, 9],
+        [1, 5, 0, 0, 0, 0],
+        [5, 1, 0, 0, 0, 0],
+        [0x7e, 0, 1, 2, 0, 0],
+        [0xc2, 4, 0, 0, 0, 0],
+        [0x3e, 9, 0, 0, 0, 0],
+    ] {
+        assert_eq!(check(&bad), Err(InputError::BadOptions), "{bad:?}");
+    }
+    assert_eq!(
+        check(&[1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        Err(InputError::BadOptions),
+        "too much padding"
+    );
+    let mut p = udp(C6, 1, D6, 2, 3);
+    p[8] = 0xff;
+    assert_eq!(
+        ip_rcv(&p, Family::Ipv6),
+        Err(InputError::BadAddress),
+        "multicast as source"
+    );
+}
+
 proptest! {
     /// Whatever comes, nothing panics, and what is found out about it is consistent.
     #[test]
@@ -125,6 +171,7 @@ proptest! {
             data[if v6 { 6 } else { 9 }] = [1, 6, 17, 47, 58, 132, 136, 0][usize::from(proto % 8)];
         }
         ct.set_sysctl("nf_conntrack_checksum", "0").expect("a knob");
+        let _ = ip_rcv(&data, family);
         let mut pkt = Packet::new(&data, family, 0);
         ct.track(&mut pkt, Hook::PreRouting);
         prop_assert_eq!(pkt.conn().is_some(), pkt.direction().is_some());

@@ -17,7 +17,12 @@ pub struct Iter<'g, K, V, S> {
 
 impl<'g, K, V, S> Iter<'g, K, V, S> {
     pub(super) fn new(map: &'g HashMap<K, V, S>, guard: &'g Guard) -> Self {
-        Self { map, guard, cursor: Some(0), step: Vec::new() }
+        Self {
+            map,
+            guard,
+            cursor: Some(0),
+            step: Vec::new(),
+        }
     }
 }
 
@@ -33,7 +38,10 @@ impl<'g, K: Hash, V, S: BuildHasher> Iterator for Iter<'g, K, V, S> {
             let cursor = self.cursor?;
             // If `rehash` panics half a step is thrown away, and the next call does it again from the same cursor.
             let mut step = core::mem::take(&mut self.step);
-            self.cursor = self.map.table.step(self.guard, cursor, &self.map.rehash(), &mut step);
+            self.cursor = self
+                .map
+                .table
+                .step(self.guard, cursor, &self.map.rehash(), &mut step);
             step.reverse();
             self.step = step;
         }
@@ -44,6 +52,8 @@ impl<K: Hash, V, S: BuildHasher> core::iter::FusedIterator for Iter<'_, K, V, S>
 
 impl<K, V, S> fmt::Debug for Iter<'_, K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Iter").field("cursor", &self.cursor).finish_non_exhaustive()
+        f.debug_struct("Iter")
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
     }
 }

@@ -95,7 +95,11 @@ impl<K, V, S> HashMap<K, V, S> {
     fn try_with(capacity: usize, limit: Option<usize>, hasher: S) -> Result<Self, AllocError> {
         let nodes = Nodes::try_new()?;
         nodes.reserve(capacity)?;
-        Ok(Self { table: Table::with_limit(capacity, limit)?, nodes, hasher })
+        Ok(Self {
+            table: Table::with_limit(capacity, limit)?,
+            nodes,
+            hasher,
+        })
     }
 
     /// Pins the calling thread and returns a view with the map's operations.
@@ -172,7 +176,11 @@ impl<K: Hash, V, S: BuildHasher> HashMap<K, V, S> {
     /// [`AllocError`] when there is no memory; the map is as before.
     pub fn reserve(&self, additional: usize) -> Result<(), AllocError> {
         let entries = self.len().saturating_add(additional);
-        if entries > self.capacity() { self.table.resize(Table::buckets_for(entries)) } else { Ok(()) }
+        if entries > self.capacity() {
+            self.table.resize(Table::buckets_for(entries))
+        } else {
+            Ok(())
+        }
     }
 
     /// Shrinks the table to what its entries need, and finishes that before it returns.

@@ -15,19 +15,26 @@ pub(super) struct Nodes<K, V> {
 
 impl<K, V> Nodes<K, V> {
     pub(super) fn try_new() -> Result<Self, AllocError> {
-        Ok(Self { slab: NodeSlab::try_new(MAX_LIMIT)?, garbage: Garbage::try_new()? })
+        Ok(Self {
+            slab: NodeSlab::try_new(MAX_LIMIT)?,
+            garbage: Garbage::try_new()?,
+        })
     }
 
     /// Takes memory for that many entries now.
     pub(super) fn reserve(&self, entries: usize) -> Result<(), AllocError> {
-        self.slab.reserve(u32::try_from(entries).unwrap_or(MAX_LIMIT))
+        self.slab
+            .reserve(u32::try_from(entries).unwrap_or(MAX_LIMIT))
     }
 
     /// A node that is not linked yet, or key and value back when there is no room.
     #[inline]
     pub(super) fn prepare(&self, key: K, value: V) -> Result<Pending<'_, K, V>, (K, V)> {
         match self.slab.alloc((key, value)) {
-            Ok(handle) => Ok(Pending { nodes: self, handle }),
+            Ok(handle) => Ok(Pending {
+                nodes: self,
+                handle,
+            }),
             Err((entry, _)) => Err(entry),
         }
     }

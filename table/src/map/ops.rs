@@ -125,7 +125,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         Q: Equivalent<K> + ?Sized,
     {
         // SAFETY: found while pinned.
-        self.table.probe(guard, hash, |x| key.equivalent(unsafe { self.nodes.key(x) }), &self.rehash())
+        self.table.probe(
+            guard,
+            hash,
+            |x| key.equivalent(unsafe { self.nodes.key(x) }),
+            &self.rehash(),
+        )
     }
 
     /// The value of a node that was found, or unlinked, while pinned.
@@ -138,11 +143,15 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     /// As [`HashMapRef::insert`](super::HashMapRef::insert).
     pub fn insert_with<'g>(&'g self, key: K, value: V, guard: &'g Guard) -> Option<&'g V> {
         let hash = hash_of(&self.hasher, &key);
-        let Ok(node) = self.nodes.prepare(key, value) else { no_memory() };
+        let Ok(node) = self.nodes.prepare(key, value) else {
+            no_memory()
+        };
         loop {
             let probe = self.probe(hash, node.key(), guard);
             if probe.hit().is_some() {
-                let Ok((old, written)) = probe.replace(node.handle()) else { continue };
+                let Ok((old, written)) = probe.replace(node.handle()) else {
+                    continue;
+                };
                 node.linked();
                 let old_value = self.value(old, guard);
                 self.nodes.retire(old, guard);
@@ -182,7 +191,11 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
             }
             Err(NotLinked::Occupied(x)) => {
                 let (key, value) = node.into_inner();
-                Err(TryInsertError::Occupied { current: self.value(x, guard), key, value })
+                Err(TryInsertError::Occupied {
+                    current: self.value(x, guard),
+                    key,
+                    value,
+                })
             }
             Err(NotLinked::Full) => {
                 let (key, value) = node.into_inner();
@@ -217,12 +230,19 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::get_or_insert_with`](super::HashMapRef::get_or_insert_with).
-    pub fn get_or_insert_with_with<'g>(&'g self, key: K, value: impl FnOnce() -> V, guard: &'g Guard) -> &'g V {
+    pub fn get_or_insert_with_with<'g>(
+        &'g self,
+        key: K,
+        value: impl FnOnce() -> V,
+        guard: &'g Guard,
+    ) -> &'g V {
         if let Some(value) = self.get_with(&key, guard) {
             return value;
         }
         let hash = hash_of(&self.hasher, &key);
-        let Ok(node) = self.nodes.prepare(key, value()) else { no_memory() };
+        let Ok(node) = self.nodes.prepare(key, value()) else {
+            no_memory()
+        };
         match self.link_new(hash, &node, guard) {
             Ok(written) => {
                 let x = node.linked();
@@ -261,7 +281,9 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
                     drop(outdated);
                     // SAFETY: found while pinned.
                     let (k, v) = unsafe { self.nodes.entry(old) };
-                    let Ok(node) = self.nodes.prepare(k.clone(), update(v)) else { no_memory() };
+                    let Ok(node) = self.nodes.prepare(k.clone(), update(v)) else {
+                        no_memory()
+                    };
                     node
                 }
             };

@@ -18,7 +18,10 @@ pub struct HashMapRef<'m, K, V, S = DefaultHashBuilder> {
 impl<'m, K, V, S> HashMapRef<'m, K, V, S> {
     #[inline]
     pub(super) fn new(map: &'m HashMap<K, V, S>) -> Self {
-        Self { map, guard: rcu::pin() }
+        Self {
+            map,
+            guard: rcu::pin(),
+        }
     }
 
     /// The map.
@@ -179,7 +182,9 @@ impl<'a, K: Hash + Eq, V, S: BuildHasher> IntoIterator for &'a HashMapRef<'_, K,
     }
 }
 
-impl<K: fmt::Debug + Hash + Eq, V: fmt::Debug, S: BuildHasher> fmt::Debug for HashMapRef<'_, K, V, S> {
+impl<K: fmt::Debug + Hash + Eq, V: fmt::Debug, S: BuildHasher> fmt::Debug
+    for HashMapRef<'_, K, V, S>
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self).finish()
     }

@@ -28,7 +28,12 @@ pub(crate) struct Array {
 
 impl Array {
     /// An empty generation of `len` buckets.
-    pub(crate) fn new(len: usize, age: u64, fraction_bits: u32, pages: Pages) -> Result<Box<Self>, AllocError> {
+    pub(crate) fn new(
+        len: usize,
+        age: u64,
+        fraction_bits: u32,
+        pages: Pages,
+    ) -> Result<Box<Self>, AllocError> {
         let lines = ZeroedArray::try_new(len, pages)?;
         Ok(Box::new(Self {
             lines,
@@ -102,7 +107,8 @@ impl Array {
     pub(crate) fn take_next(&mut self) -> Option<Box<Array>> {
         // Relaxed: `&mut self`.
         let next = self.next.load(core::sync::atomic::Ordering::Relaxed);
-        self.next.store(core::ptr::null_mut(), core::sync::atomic::Ordering::Relaxed);
+        self.next
+            .store(core::ptr::null_mut(), core::sync::atomic::Ordering::Relaxed);
         // SAFETY: a non-null `next` came from `Box::into_raw` in `set_next` and is taken once.
         (!next.is_null()).then(|| unsafe { Box::from_raw(next) })
     }

@@ -21,11 +21,16 @@ impl Counter {
         let stripes = match limit {
             Some(_) => 1,
             None if cfg!(nulls_loom) => 1,
-            None => std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two().min(64),
+            None => std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .next_power_of_two()
+                .min(64),
         };
         Self {
             limit: limit.map_or(i64::MAX, |l| l.min(i64::MAX as usize) as i64),
-            stripes: (0..stripes).map(|_| CachePadded::new(AtomicI64::new(0))).collect(),
+            stripes: (0..stripes)
+                .map(|_| CachePadded::new(AtomicI64::new(0)))
+                .collect(),
         }
     }
 
@@ -36,7 +41,9 @@ impl Counter {
             let c = &self.stripes[0];
             // AcqRel: an insert that takes the place of a removal happens after it.
             let old = c
-                .fetch_update(order::count_admit(), Relaxed, |c| (c + n <= self.limit).then_some(c + n))
+                .fetch_update(order::count_admit(), Relaxed, |c| {
+                    (c + n <= self.limit).then_some(c + n)
+                })
                 .ok()?;
             return Some(crosses(old, old + n));
         }
@@ -56,7 +63,11 @@ impl Counter {
 
     /// The number of handles: exact under a limit or while nobody writes.
     pub(crate) fn get(&self) -> usize {
-        self.stripes.iter().map(|c| c.load(Relaxed)).sum::<i64>().max(0) as usize
+        self.stripes
+            .iter()
+            .map(|c| c.load(Relaxed))
+            .sum::<i64>()
+            .max(0) as usize
     }
 
     /// The limit, if there is one.

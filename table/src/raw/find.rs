@@ -19,7 +19,12 @@ impl Table {
     /// Lock-free: a repetition implies that another thread moved the bucket or recycled a line of it. On average one
     /// cache line is touched besides the entry itself.
     #[inline(always)]
-    pub fn find<R>(&self, guard: &Guard, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
+    pub fn find<R>(
+        &self,
+        guard: &Guard,
+        hash: u64,
+        mut eq: impl FnMut(u32) -> Option<R>,
+    ) -> Option<R> {
         // The common case in as few instructions as it takes, since cache misses of successive look-ups overlap only
         // within the processor's window: no resize running, and nothing recycled under us. The bucket was then not
         // MOVED when we looked at the latch, so a hit was linked at that time or later; a miss looks for MOVED at its
@@ -42,7 +47,12 @@ impl Table {
     /// The general case, from the start.
     #[cold]
     #[inline(never)]
-    fn find_anew<R>(&self, guard: &Guard, hash: u64, mut eq: impl FnMut(u32) -> Option<R>) -> Option<R> {
+    fn find_anew<R>(
+        &self,
+        guard: &Guard,
+        hash: u64,
+        mut eq: impl FnMut(u32) -> Option<R>,
+    ) -> Option<R> {
         let mut array = self.root_array(guard);
         loop {
             let b = array.bucket(hash);
@@ -57,7 +67,9 @@ impl Table {
             }
             match walk(head, tag_of(hash), &mut eq) {
                 Ok(found) => return Some(found),
-                Err(end) if ticket::complete(head, end) || mutant("find:skip-complete") => return None,
+                Err(end) if ticket::complete(head, end) || mutant("find:skip-complete") => {
+                    return None;
+                }
                 // Drifted, or moved under us: again from the same generation, which leads on.
                 Err(_) => local::count_restart(),
             }
@@ -121,7 +133,8 @@ fn walk<R>(head: &Line, tag: u8, eq: &mut impl FnMut(u32) -> Option<R>) -> Resul
             }
         }
         let link = line.link();
-        if nulls::is_end(link) {
+        // Null first: in most buckets that is all there is to test, here and at the walk's end.
+        if link.is_null() || nulls::is_end(link) {
             return Err(link);
         }
         // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.

@@ -37,7 +37,11 @@ struct Copy {
 
 impl Copy {
     fn new(s: Snapshot) -> Self {
-        Self { array: AtomicPtr::new(s.array), lines: AtomicPtr::new(s.lines), len: AtomicUsize::new(s.len) }
+        Self {
+            array: AtomicPtr::new(s.array),
+            lines: AtomicPtr::new(s.lines),
+            len: AtomicUsize::new(s.len),
+        }
     }
 
     fn store(&self, s: Snapshot) {
@@ -48,8 +52,9 @@ impl Copy {
     }
 }
 
-/// The sequence-count latch.
+/// The sequence-count latch: one cache line, which nothing else that is written shares.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Latch {
     seq: AtomicUsize,
     copies: [Copy; 2],
@@ -57,7 +62,10 @@ pub(crate) struct Latch {
 
 impl Latch {
     pub(crate) fn new(s: Snapshot) -> Self {
-        Self { seq: AtomicUsize::new(0), copies: [Copy::new(s), Copy::new(s)] }
+        Self {
+            seq: AtomicUsize::new(0),
+            copies: [Copy::new(s), Copy::new(s)],
+        }
     }
 
     /// Lines and length of the only generation; `None` while there are two, or one was published while we looked.
@@ -68,7 +76,10 @@ impl Latch {
             return None;
         }
         // Relaxed: the fence below orders these before the second look at the count.
-        let (lines, len) = (self.copies[0].lines.load(Relaxed), self.copies[0].len.load(Relaxed));
+        let (lines, len) = (
+            self.copies[0].lines.load(Relaxed),
+            self.copies[0].len.load(Relaxed),
+        );
         fence(order::latch_read_fence());
         (self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck")).then_some((lines, len))
     }

@@ -23,7 +23,11 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 /// The low bit of each tag byte.
 const LOW: u64 = 0x0101_0101_0101_0101;
 /// The high bits of the bytes that are slots.
-const USED: u64 = if SLOTS == 8 { HIGH } else { HIGH & ((1 << (8 * SLOTS)) - 1) };
+const USED: u64 = if SLOTS == 8 {
+    HIGH
+} else {
+    HIGH & ((1 << (8 * SLOTS)) - 1)
+};
 
 /// One 64-byte link of a chain. All zero is valid: an empty first line, whose link means "my own marker".
 #[repr(C, align(64))]
@@ -64,7 +68,9 @@ impl Tags {
     #[inline(always)]
     #[cfg(all(target_arch = "x86_64", not(nulls_loom)))]
     pub(crate) fn matching(self, tag: u8) -> Slots<1> {
-        use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_cvtsi64_si128, _mm_movemask_epi8, _mm_set1_epi8};
+        use core::arch::x86_64::{
+            _mm_cmpeq_epi8, _mm_cvtsi64_si128, _mm_movemask_epi8, _mm_set1_epi8,
+        };
         // Beside being exact this spares the multiplier, which hashing keeps busy. The upper eight bytes are zero, hence
         // no tag.
         // SAFETY: SSE2 is part of the architecture.
@@ -170,13 +176,17 @@ impl Line {
         let shift = 8 * i;
         // Relaxed: read and written under the bucket's lock alone; a mover's unlocked read is validated by the ticket.
         let f = self.fractions.load(Relaxed);
-        self.fractions.store(f & !(0xff << shift) | (fraction as u64) << shift, Relaxed);
+        self.fractions
+            .store(f & !(0xff << shift) | (fraction as u64) << shift, Relaxed);
         if mutant("line:handle-before-tag") {
             self.handles[i].store(x, order::handle_set());
         }
         // Relaxed load: only the holder of the lock writes tags.
         let t = self.tags.load(Relaxed);
-        self.tags.store(t & !(0xff << shift) | (tag as u64) << shift, order::tag_set());
+        self.tags.store(
+            t & !(0xff << shift) | (tag as u64) << shift,
+            order::tag_set(),
+        );
         self.handles[i].store(x, order::handle_set());
     }
 
@@ -262,11 +272,16 @@ impl Line {
                 last = unsafe { &*last.link_locked() };
             }
             y.link.store(own, order::line_link());
-            last.link.store(core::ptr::from_ref(y).cast_mut(), order::head_link());
+            last.link
+                .store(core::ptr::from_ref(y).cast_mut(), order::head_link());
             return;
         }
-        y.link.store(if behind.is_null() { own } else { behind }, order::line_link());
-        self.link.store(core::ptr::from_ref(y).cast_mut(), order::head_link());
+        y.link.store(
+            if behind.is_null() { own } else { behind },
+            order::line_link(),
+        );
+        self.link
+            .store(core::ptr::from_ref(y).cast_mut(), order::head_link());
     }
 
     /// Takes the line `y` that follows this one out of the chain. `y` keeps its link for readers that stand on it.
@@ -320,7 +335,10 @@ mod tests {
             for tag in 0x80..=0xffu8 {
                 for slot in 0..SLOTS {
                     let word = (LOW * other) & !(0xff << (8 * slot)) | (tag as u64) << (8 * slot);
-                    assert!(Tags(word).matching(tag).any(|i| i == slot), "{other:x} {tag:x} {slot}");
+                    assert!(
+                        Tags(word).matching(tag).any(|i| i == slot),
+                        "{other:x} {tag:x} {slot}"
+                    );
                 }
             }
         }

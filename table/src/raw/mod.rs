@@ -36,9 +36,9 @@ pub use local::{ThreadStats, thread_stats};
 pub use stats::Stats;
 pub use write::{InsertError, Probe, Stale, Written};
 
+use crate::mem::Pages;
 use crate::rcu::Guard;
 use crate::rcu::garbage::Garbage;
-use crate::mem::Pages;
 use crate::sync::{AtomicBool, AtomicUsize, Lock};
 use array::Array;
 use core::sync::atomic::Ordering::Relaxed;

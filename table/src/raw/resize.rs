@@ -55,8 +55,8 @@ impl Table {
     ) -> Result<(), NotMoved> {
         let head = old.head(b);
         let mut backoff = Backoff::new();
-        let mut items = Scratch::<Item, 32>::new(Item { handle: 0, tag: 0, fraction: 0, target: 0 });
-        let mut spare = Scratch::<Option<&Line>, 8>::new(None);
+        let mut items = Scratch::<Item, 32>::new();
+        let mut spare = Scratch::<Option<&Line>, 8>::new();
         loop {
             let seen = ticket::load(head);
             if seen & ticket::MOVED != 0 {
@@ -91,7 +91,8 @@ impl Table {
             }
             let early = mutant("resize:moved-before-placed");
             if early {
-                head.ticket.store(seen | ticket::LOCK | ticket::MOVED, order::ticket_leave());
+                head.ticket
+                    .store(seen | ticket::LOCK | ticket::MOVED, order::ticket_leave());
             }
             for group in items.as_slice().chunk_by(|a, b| a.target == b.target) {
                 let target = new.head(group[0].target);
@@ -116,7 +117,14 @@ impl Table {
 
     /// Gives each item its target in `new` and sorts by it. True: the targets belong to this bucket alone until it is
     /// MOVED, because the new length is a multiple of the old one.
-    fn aim(&self, old: &Array, new: &Array, b: usize, items: &mut [Item], rehash: &impl Fn(u32) -> u64) -> bool {
+    fn aim(
+        &self,
+        old: &Array,
+        new: &Array,
+        b: usize,
+        items: &mut [Item],
+        rehash: &impl Fn(u32) -> u64,
+    ) -> bool {
         let (from, to) = (old.len(), new.len());
         match doublings(from, to, old.fraction_bits) {
             // floor(hash * from * 2^k / 2^64) follows from the bucket and the k bits below it: no entry is visited.
@@ -130,7 +138,8 @@ impl Table {
                 // An inconsistent `rehash` (or, in type-stable use, an entry recycled under us, which the ticket will
                 // show) must not lead out of the interval.
                 let first = new.bucket(crate::scale::interval_start(b as u64, from as u64) as u64);
-                let last = new.bucket((crate::scale::interval_start(b as u64 + 1, from as u64) - 1) as u64);
+                let last = new
+                    .bucket((crate::scale::interval_start(b as u64 + 1, from as u64) - 1) as u64);
                 for item in &mut *items {
                     let hash = rehash(item.handle);
                     item.target = new.bucket(hash).clamp(first, last);
@@ -174,7 +183,11 @@ impl Table {
         // Relaxed: claims only share the work out; a bucket that two helpers claim is moved once all the same.
         let claimed = t.claim.fetch_add(SHARE, Relaxed);
         // All handed out: look after what others have left behind.
-        let from = if claimed < t.len() { claimed } else { t.watermark() };
+        let from = if claimed < t.len() {
+            claimed
+        } else {
+            t.watermark()
+        };
         for b in from..(from + SHARE).min(t.len()) {
             let _ = self.move_bucket(t, next, b, false, rehash);
         }
@@ -188,7 +201,9 @@ impl Table {
     fn advance(&self, t: &Array, most: usize) {
         let w = t.watermark();
         let end = (w + most).min(t.len());
-        let e = (w..end).find(|&b| ticket::load(t.head(b)) & ticket::MOVED == 0).unwrap_or(end);
+        let e = (w..end)
+            .find(|&b| ticket::load(t.head(b)) & ticket::MOVED == 0)
+            .unwrap_or(end);
         if e > w {
             t.advance_watermark(w, e);
         }
@@ -222,7 +237,9 @@ impl Table {
     pub(super) fn start_wanted(&self) -> Result<(), AllocError> {
         // Relaxed: only a hint to come in; the value is taken under the lock.
         while self.wanted.load(Relaxed) != 0 {
-            let Some(admin) = self.admin.try_lock() else { break };
+            let Some(admin) = self.admin.try_lock() else {
+                break;
+            };
             let guard = crate::rcu::pin();
             let t = self.root_array(&guard);
             if t.next().is_none() {
@@ -361,7 +378,12 @@ fn collect(head: &Line, items: &mut Scratch<Item, 32>) -> Result<*mut Line, Allo
         for i in tags.used() {
             let handle = line.handle(i);
             if handle != 0 {
-                items.push(Item { handle, tag: tags.tag(i), fraction: line.fraction(i), target: 0 })?;
+                items.push(Item {
+                    handle,
+                    tag: tags.tag(i),
+                    fraction: line.fraction(i),
+                    target: 0,
+                })?;
             }
         }
         let link = line.link();
@@ -377,7 +399,13 @@ fn collect(head: &Line, items: &mut Scratch<Item, 32>) -> Result<*mut Line, Allo
 fn lines_needed(items: &[Item], private: bool) -> usize {
     items
         .chunk_by(|a, b| a.target == b.target)
-        .map(|g| if private { g.len().div_ceil(SLOTS) - 1 } else { g.len().div_ceil(SLOTS) })
+        .map(|g| {
+            if private {
+                g.len().div_ceil(SLOTS) - 1
+            } else {
+                g.len().div_ceil(SLOTS)
+            }
+        })
         .sum()
 }
 
@@ -386,7 +414,10 @@ fn place_private(target: &Line, group: &[Item], spare: &mut Scratch<Option<&Line
     let (first, rest) = group.split_at(group.len().min(SLOTS));
     target.fill(first);
     for part in rest.chunks(SLOTS) {
-        let y = spare.pop().flatten().expect("lines_needed counted this line");
+        let y = spare
+            .pop()
+            .flatten()
+            .expect("lines_needed counted this line");
         target.link_behind(nulls::own(target), y);
         y.fill(part);
     }
@@ -397,7 +428,11 @@ fn place_shared(target: &Line, group: &[Item], spare: &mut Scratch<Option<&Line>
     let mut backoff = Backoff::new();
     let seen = loop {
         let seen = ticket::load(target);
-        debug_assert_eq!(seen & ticket::MOVED, 0, "the next generation moves only after this one has");
+        debug_assert_eq!(
+            seen & ticket::MOVED,
+            0,
+            "the next generation moves only after this one has"
+        );
         if seen & ticket::LOCK == 0 && ticket::take(target, seen) {
             break seen;
         }
@@ -414,7 +449,10 @@ fn place_shared(target: &Line, group: &[Item], spare: &mut Scratch<Option<&Line>
                 // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
                 unsafe { &*front }
             } else {
-                let y = spare.pop().flatten().expect("lines_needed counted this line");
+                let y = spare
+                    .pop()
+                    .flatten()
+                    .expect("lines_needed counted this line");
                 target.link_behind(nulls::own(target), y);
                 y
             };

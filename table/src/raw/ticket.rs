@@ -44,14 +44,21 @@ pub(crate) fn take(head: &Line, seen: u64) -> bool {
             return false;
         }
     }
-    head.ticket.compare_exchange(expected, expected | LOCK, order::ticket_take(), Relaxed).is_ok()
+    head.ticket
+        .compare_exchange(expected, expected | LOCK, order::ticket_take(), Relaxed)
+        .is_ok()
 }
 
 /// Gives the lock back: the ticket was `seen` when it was taken, and the bucket has changed.
 #[inline]
 pub(crate) fn leave(head: &Line, seen: u64) {
-    let step = if mutant("ticket:leave-without-step") { 0 } else { STEP };
-    head.ticket.store(seen.wrapping_add(step), order::ticket_leave());
+    let step = if mutant("ticket:leave-without-step") {
+        0
+    } else {
+        STEP
+    };
+    head.ticket
+        .store(seen.wrapping_add(step), order::ticket_leave());
 }
 
 /// Gives the lock back without a change.
@@ -63,5 +70,6 @@ pub(crate) fn abandon(head: &Line, seen: u64) {
 /// Gives the lock back and says that the bucket lives in the next table from now on.
 #[inline]
 pub(crate) fn leave_moved(head: &Line, seen: u64) {
-    head.ticket.store(seen.wrapping_add(STEP) | MOVED, order::ticket_leave());
+    head.ticket
+        .store(seen.wrapping_add(STEP) | MOVED, order::ticket_leave());
 }

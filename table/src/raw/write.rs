@@ -38,6 +38,7 @@ struct Slot<'g> {
 pub struct Probe<'g> {
     table: &'g Table,
     array: &'g Array,
+    passed: bool,
     bucket: usize,
     ticket: u64,
     hash: u64,
@@ -53,6 +54,8 @@ pub struct Probe<'g> {
 #[derive(Debug)]
 pub struct Written<'g> {
     table: &'g Table,
+    array: &'g Array,
+    passed: bool,
     look: bool,
 }
 
@@ -64,7 +67,10 @@ impl Written<'_> {
         if self.look {
             self.table.look_after();
         }
-        self.table.help(guard, rehash);
+        // The write came through an older generation, or its own has got a successor: a resize runs.
+        if self.look || self.passed || self.array.next().is_some() {
+            self.table.help(guard, rehash);
+        }
     }
 }
 
@@ -85,10 +91,12 @@ impl Table {
     ) -> Probe<'g> {
         let mut backoff = Backoff::new();
         'again: loop {
-            let mut array = self.root_array(guard);
+            let root = self.root_array(guard);
+            let mut array = root;
             while let Some(next) = array.next() {
                 let b = array.bucket(hash);
-                if b >= array.watermark() && self.move_bucket(array, next, b, true, rehash).is_err() {
+                if b >= array.watermark() && self.move_bucket(array, next, b, true, rehash).is_err()
+                {
                     // No memory to move it: the old bucket is still the truth, and is written as ever.
                     break;
                 }
@@ -107,6 +115,7 @@ impl Table {
             let mut probe = Probe {
                 table: self,
                 array,
+                passed: !core::ptr::eq(array, root),
                 bucket,
                 ticket: seen,
                 hash,
@@ -182,7 +191,12 @@ impl<'g> Probe<'g> {
     }
 
     fn written(&self, look: bool) -> Written<'g> {
-        Written { table: self.table, look }
+        Written {
+            table: self.table,
+            array: self.array,
+            passed: self.passed,
+            look,
+        }
     }
 
     /// Writes `x` into a free slot of the locked bucket, whose chain gets `y` first if given.
@@ -210,7 +224,10 @@ impl<'g> Probe<'g> {
     /// # Panics
     /// If `x` is 0 or the probe had a hit.
     pub fn insert(self, x: u32) -> Result<Written<'g>, InsertError> {
-        assert!(x != 0 && self.hit.is_none(), "insert of handle {x} after a hit or of the null handle");
+        assert!(
+            x != 0 && self.hit.is_none(),
+            "insert of handle {x} after a hit or of the null handle"
+        );
         let overflow = match self.free {
             Some(_) => None,
             None => Some(self.table.lines.alloc().map_err(InsertError::Alloc)?),
@@ -237,7 +254,10 @@ impl<'g> Probe<'g> {
     /// # Panics
     /// If `x` is 0 or the probe missed.
     pub fn replace(self, x: u32) -> Result<(u32, Written<'g>), Stale> {
-        let (slot, old) = self.hit.filter(|_| x != 0).expect("replace after a miss or by the null handle");
+        let (slot, old) = self
+            .hit
+            .filter(|_| x != 0)
+            .expect("replace after a miss or by the null handle");
         if !self.take() {
             return Err(Stale);
         }
@@ -277,7 +297,10 @@ impl<'g> Probe<'g> {
         let mut pred = head;
         loop {
             let link = pred.link_locked();
-            debug_assert!(!nulls::is_end(link), "a line that was in the chain under this ticket");
+            debug_assert!(
+                !nulls::is_end(link),
+                "a line that was in the chain under this ticket"
+            );
             if core::ptr::eq(link, line) {
                 pred.unlink_next(line);
                 return Some(line);
@@ -298,7 +321,11 @@ impl<'g> Probe<'g> {
 fn take_both(p: &Probe<'_>, q: &Probe<'_>) -> Result<(), Stale> {
     let (first, second) = if p.rank() <= q.rank() { (p, q) } else { (q, p) };
     if core::ptr::eq(p.head(), q.head()) {
-        return if p.ticket == q.ticket && p.take() { Ok(()) } else { Err(Stale) };
+        return if p.ticket == q.ticket && p.take() {
+            Ok(())
+        } else {
+            Err(Stale)
+        };
     }
     if !first.take() {
         return Err(Stale);
@@ -336,14 +363,21 @@ impl Table {
         y: u32,
     ) -> Result<Written<'g>, InsertError> {
         self.check_own(&p, &q);
-        assert!(x != 0 && y != 0 && p.hit.is_none() && q.hit.is_none(), "insert2 after a hit or of the null handle");
+        assert!(
+            x != 0 && y != 0 && p.hit.is_none() && q.hit.is_none(),
+            "insert2 after a hit or of the null handle"
+        );
         let same = core::ptr::eq(p.head(), q.head());
         let p_line = match p.free {
             Some(_) => None,
             None => Some(self.lines.alloc().map_err(InsertError::Alloc)?),
         };
         // In one bucket the second entry goes beside the first: into its new line, or needs a second free slot.
-        let q_needs = if same { p_line.is_none() && p.free_slots < 2 } else { q.free.is_none() };
+        let q_needs = if same {
+            p_line.is_none() && p.free_slots < 2
+        } else {
+            q.free.is_none()
+        };
         let q_line = match q_needs.then(|| self.lines.alloc()).transpose() {
             Ok(line) => line,
             Err(e) => {
@@ -367,7 +401,11 @@ impl Table {
             return undo(InsertError::Full);
         };
         p.place(p.free, p_line, x);
-        let q_slot = if same && q_line.is_none() { free_slot(q.head()) } else { q.free };
+        let q_slot = if same && q_line.is_none() {
+            free_slot(q.head())
+        } else {
+            q.free
+        };
         q.place(q_slot, q_line, y);
         leave_both(&p, &q);
         Ok(p.written(tick || p_line.is_some() || q_line.is_some()))
@@ -380,7 +418,11 @@ impl Table {
     ///
     /// # Panics
     /// If a probe missed or belongs to another table.
-    pub fn remove2<'g>(&'g self, p: Probe<'g>, q: Probe<'g>) -> Result<((u32, u32), Written<'g>), Stale> {
+    pub fn remove2<'g>(
+        &'g self,
+        p: Probe<'g>,
+        q: Probe<'g>,
+    ) -> Result<((u32, u32), Written<'g>), Stale> {
         self.check_own(&p, &q);
         let ((ps, x), (qs, y)) = p.hit.zip(q.hit).expect("remove2 after a miss");
         take_both(&p, &q)?;
@@ -389,7 +431,11 @@ impl Table {
         let tick = self.count.sub(p.stripe, 2);
         let one = p.unlink_if_empty(ps.line);
         // One line that held both is unlinked once.
-        let two = if core::ptr::eq(ps.line, qs.line) { None } else { q.unlink_if_empty(qs.line) };
+        let two = if core::ptr::eq(ps.line, qs.line) {
+            None
+        } else {
+            q.unlink_if_empty(qs.line)
+        };
         leave_both(&p, &q);
         self.lines.free_unused(one);
         self.lines.free_unused(two);

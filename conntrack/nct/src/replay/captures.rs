@@ -23,6 +23,7 @@ const LONGEST: usize = 65_535 + 40;
 pub(crate) fn run(options: &Replay, out: &mut impl Write) -> Result<bool, Failure> {
     let mut replay = Stream {
         router: Router::new(
+            options.store,
             &settings(options)?,
             &Config::default(),
             NatChains::default(),

@@ -15,6 +15,7 @@ use super::{Failure, table};
 use crate::capture::frame::{self, Payload};
 use crate::capture::source::Capture;
 use crate::cli::Replay;
+use crate::store_any::AnyKind;
 
 /// Source address of frames that the recorder sent from each side.
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
@@ -25,8 +26,8 @@ pub(crate) fn run(options: &Replay, out: &mut impl Write) -> Result<bool, Failur
     let mut ok = true;
     for dir in &options.case {
         let done = match &options.out {
-            None => case(dir, out),
-            Some(base) => to_file(dir, base),
+            None => case(options.store, dir, out),
+            Some(base) => to_file(options.store, dir, base),
         };
         match done {
             Ok(()) => {}
@@ -40,19 +41,19 @@ pub(crate) fn run(options: &Replay, out: &mut impl Write) -> Result<bool, Failur
     Ok(ok)
 }
 
-fn to_file(dir: &Path, base: &Path) -> Result<(), Failure> {
+fn to_file(store: AnyKind, dir: &Path, base: &Path) -> Result<(), Failure> {
     let name = dir
         .file_name()
         .ok_or_else(|| format!("{}: a recording's directory has a name", dir.display()))?;
     let target = base.join(name);
     fs::create_dir_all(&target)?;
     let mut file = BufWriter::new(File::create(target.join("actual.jsonl"))?);
-    case(dir, &mut file)?;
+    case(store, dir, &mut file)?;
     file.flush()?;
     Ok(())
 }
 
-fn case(dir: &Path, out: &mut impl Write) -> Result<(), Failure> {
+fn case(store: AnyKind, dir: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let mut case = Case::load(dir)?;
     // The number of buckets shows only when the table is full. Reading the whole table after every packet, as the
     // recorder did, is cheaper with few of them.
@@ -60,7 +61,7 @@ fn case(dir: &Path, out: &mut impl Write) -> Result<(), Failure> {
         case.settings.retain(|(name, _)| name != table::BUCKETS);
     }
     let place = |e: String| format!("{}: {e}", dir.display());
-    let mut router = Router::new(&case.settings, &case.config, case.nat).map_err(place)?;
+    let mut router = Router::new(store, &case.settings, &case.config, case.nat).map_err(place)?;
     if let Some(limit) = case.config.table_full.as_ref().and_then(|t| t.limit()) {
         router
             .set(&("nf_conntrack_max".to_owned(), limit.to_string()))

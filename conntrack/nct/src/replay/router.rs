@@ -21,6 +21,7 @@ use super::settings::Setting;
 use super::table::{self, Numbers, Table};
 use super::trace::Entry;
 use crate::capture::frame;
+use crate::store_any::AnyKind;
 
 /// Shortest time between two runs of the garbage collector: one tick of the kernel's clock.
 const GC_MIN_INTERVAL: Nanos = 4_000_000;
@@ -82,6 +83,7 @@ pub(crate) struct Router {
 impl Router {
     /// A router with the rules of `config`, translation for the families in `chains`, and the given settings.
     pub(crate) fn new(
+        store: AnyKind,
         settings: &[Setting],
         config: &Config,
         chains: NatChains,
@@ -92,7 +94,7 @@ impl Router {
         let nat = NatRules::default();
         config.nat.iter().try_for_each(|rule| nat.add(rule))?;
         nat.register(&mut pipeline, chains);
-        let ct = table::tracker(settings)?;
+        let ct = table::tracker(store, settings)?;
         helper::register(&ct);
         let router = Self {
             ct,

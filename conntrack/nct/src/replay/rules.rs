@@ -6,7 +6,7 @@ use nulls_conntrack::defrag::Defrag;
 use nulls_conntrack::hooks::prio;
 use nulls_conntrack::{
     Direction, Family, Hook, Layout, Packet, PacketState, Pipeline, Template, TimeoutPolicy,
-    Verdict, Zone,
+    Tracker, Verdict, Zone,
 };
 
 use super::case::{
@@ -153,13 +153,13 @@ pub(crate) fn pipeline(
             Hook::PreRouting,
             prio::MANGLE,
             "timeout",
-            move |_: &_, pkt: &mut Pkt<'_, '_>, _| {
+            move |ct: &Tracker<Table>, pkt: &mut Pkt<'_, '_>, _| {
                 let number = transport(pkt.family(), pkt.data()).map(|(number, _)| number);
                 if let Some(conn) = pkt
                     .conn()
                     .filter(|_| pkt.family() == family && number == Some(proto))
                 {
-                    conn.set_timeout_policy(Arc::clone(&policy));
+                    ct.set_timeout_policy(conn, &policy, pkt.now());
                 }
                 Verdict::Accept
             },

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nulls_conntrack::{Config, Conn, Nanos, NullsStore, Snapshot, Store, Tracker};
+use nulls_conntrack::{Config, Conn, Nanos, Snapshot, Store, Tracker};
 
 use super::settings::Setting;
+use crate::store_any::{AnyKind, AnyStore};
 
 /// Storage of the entries. Each carries the number that [`Numbers`] gave it in the slot that the library leaves to the
 /// application: an entry that goes and comes back is a new one, and gets a new number.
-pub(crate) type Table = NullsStore<u32>;
+pub(crate) type Table = AnyStore<u32>;
 
 /// The setting for the number of buckets.
 pub(crate) const BUCKETS: &str = "nf_conntrack_buckets";
@@ -18,7 +19,7 @@ const FIRST_BUCKETS: usize = 512;
 
 /// Makes an empty table. Of the settings only `nf_conntrack_buckets` is used: it must be known beforehand. How many
 /// entries there may be is `nf_conntrack_max`'s business; memory is taken as they come.
-pub(crate) fn tracker(settings: &[Setting]) -> Result<Tracker<Table>, String> {
+pub(crate) fn tracker(kind: AnyKind, settings: &[Setting]) -> Result<Tracker<Table>, String> {
     let mut buckets = FIRST_BUCKETS;
     for (_, value) in settings.iter().filter(|(name, _)| name == BUCKETS) {
         let n: u32 = value
@@ -26,8 +27,7 @@ pub(crate) fn tracker(settings: &[Setting]) -> Result<Tracker<Table>, String> {
             .map_err(|_| format!("`{value}` is not a value for {BUCKETS}"))?;
         buckets = n as usize;
     }
-    let store =
-        NullsStore::new(u32::MAX, buckets).map_err(|e| format!("{BUCKETS} = {buckets}: {e}"))?;
+    let store = AnyStore::new(kind, buckets).map_err(|e| format!("{BUCKETS} = {buckets}: {e}"))?;
     Ok(Tracker::new(store, Config::default()))
 }
 

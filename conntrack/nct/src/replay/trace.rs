@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use nulls_conntrack::proc_fs::l4_name;
+use nulls_conntrack::seqadj::SeqAdj;
 use nulls_conntrack::tuple::ipproto;
 use nulls_conntrack::{Direction, ProtoInfo, Snapshot, Tuple, status};
 use serde::Serialize;
@@ -55,6 +56,10 @@ pub(crate) struct Entry {
     master: Option<Master>,
     #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seqadj_orig: Option<Shift>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seqadj_reply: Option<Shift>,
 }
 
 /// One direction of a connection.
@@ -119,6 +124,24 @@ impl Master {
             dst: t.dst(),
             protonum: t.protonum(),
             transport: Transport::of(t),
+        }
+    }
+}
+
+/// How the sequence numbers of a direction are shifted.
+#[derive(Debug, Serialize)]
+struct Shift {
+    pos: u32,
+    before: i32,
+    after: i32,
+}
+
+impl Shift {
+    fn new(a: SeqAdj) -> Self {
+        Self {
+            pos: a.pos,
+            before: a.before,
+            after: a.after,
         }
     }
 }
@@ -201,6 +224,8 @@ impl Entry {
             helper: s.helper.as_deref().map(str::to_owned),
             master: s.master.as_ref().map(Master::new),
             labels: (s.labels != [0; 4]).then(|| labels(s.labels)),
+            seqadj_orig: s.seqadj.map(|a| Shift::new(a[0])),
+            seqadj_reply: s.seqadj.map(|a| Shift::new(a[1])),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! classification of every packet is the same however the threads are scheduled, and the counts of all rounds can be compared.
 //!
 //! The garbage collector is run by whichever thread first passes its due time, between two packets. It counts in the duration of the round but
-//! not in the time of a packet; its own times are reported.
+//! not in the time of a packet; its own times are reported. Between warm-up and measured part it runs once, which counts nowhere.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use nulls_conntrack::{Family, Hook, Packet, PacketState, Store, Tracker, Verdict};
 
 use super::stores::Job;
-use crate::workload::stream::{Lane, View};
+use crate::workload::stream::{EPOCH, Lane, View};
 
 /// A second less than the shortest timeout of a live connection minus its longest wait, in nanoseconds.
 const LEAD: u64 = 15_000_000_000;
@@ -133,7 +133,7 @@ struct Shared<'a> {
     reached: Vec<CachePadded<AtomicU64>>,
     /// When the collector is due, on the virtual clock; `u64::MAX` while it runs.
     collect_at: CachePadded<AtomicU64>,
-    /// Threads that are through with the warm-up.
+    /// How often a thread came to a meeting.
     ready: AtomicUsize,
     stop: &'a AtomicBool,
     /// A thread panicked.
@@ -161,11 +161,11 @@ impl Shared<'_> {
         !self.stopped()
     }
 
-    /// All threads leave this together. False: stop.
-    fn meet(&self) -> bool {
+    /// All threads leave the `nth` meeting together, counted from 1. False: stop.
+    fn meet(&self, nth: usize) -> bool {
         // AcqRel and Acquire: the warm-up of all threads happens before the measured part of any.
         self.ready.fetch_add(1, Ordering::AcqRel);
-        while self.ready.load(Ordering::Acquire) < self.reached.len() {
+        while self.ready.load(Ordering::Acquire) < nth * self.reached.len() {
             if self.stopped() {
                 return false;
             }
@@ -195,6 +195,24 @@ impl Shared<'_> {
         stats.evicted += report.evicted as u64;
         self.collect_at
             .store(time + report.next_in, Ordering::Relaxed);
+    }
+}
+
+impl Shared<'_> {
+    /// Removes what has expired before measuring starts, so that the measured part collects what expires in it and not what the
+    /// warm-up left: the collector may wait for a minute, and many a measured part is shorter.
+    fn tidy<S: Store>(&self, tracker: &Tracker<S>) {
+        let mut next = 0;
+        // The first walk may be the rest of one that began earlier.
+        for _ in 0..2 {
+            next = loop {
+                let report = tracker.gc(EPOCH);
+                if report.whole || self.stopped() {
+                    break report.next_in;
+                }
+            };
+        }
+        self.collect_at.store(EPOCH + next, Ordering::Relaxed);
     }
 }
 
@@ -254,8 +272,14 @@ fn work<S: Store>(
         shared.collect(tracker, time, &mut ignored.1);
     }
     // Not yet in the measured part, but no reason for others to wait.
-    shared.reached[me].store(crate::workload::stream::EPOCH, Ordering::Relaxed);
-    if !shared.meet() {
+    shared.reached[me].store(EPOCH, Ordering::Relaxed);
+    if !shared.meet(1) {
+        return None;
+    }
+    if me == 0 {
+        shared.tidy(tracker);
+    }
+    if !shared.meet(2) {
         return None;
     }
     let mut times = histogram();
@@ -403,7 +427,7 @@ pub(crate) struct Memory<'a> {
 pub(crate) struct Usage {
     /// Bytes allocated since before the tracker was made.
     pub(crate) bytes: u64,
-    /// Entries in existence, expired ones that are not yet collected included.
+    /// Entries in existence.
     pub(crate) entries: u64,
 }
 
@@ -432,6 +456,7 @@ impl Job for Memory<'_> {
                     }
                 }
             }
+            shared.tidy(&tracker);
             tracker
         });
         (!shared.stopped()).then(|| Usage {

@@ -292,6 +292,7 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
     let st = c.status();
     let dir = info.dir();
     let mut guard = c.inner();
+    let shifts = guard.seqadj();
     let Inner { proto, policy, .. } = &mut *guard;
     let policy = policy.as_deref();
     if st & CONFIRMED == 0 {
@@ -311,7 +312,7 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
     let mut old = tcp.state;
     let new = match judge(tcp, &seg, dir, st, cx, &mut old) {
         Judged::Check(new) => {
-            match window::check(tcp, &seg, dir, cx.knob(Sysctl::TcpBeLiberal) != 0) {
+            match window::check(tcp, &seg, dir, cx.knob(Sysctl::TcpBeLiberal) != 0, &shifts) {
                 Fit::Accept => new,
                 Fit::Ignore(w) => {
                     cx.log(w);

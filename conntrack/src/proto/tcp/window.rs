@@ -7,6 +7,7 @@ use super::{
 };
 use crate::proto::tcp::table::Class;
 use crate::reason::What;
+use crate::seqadj::SeqAdj;
 use crate::tuple::Direction;
 
 /// What is known of one sender (`struct ip_ct_tcp_state`).
@@ -50,7 +51,14 @@ fn start(sender: &mut Side, receiver: &mut Side, seg: &Segment<'_>, dir: Directi
 }
 
 /// Checks the segment, and learns from it if it fits.
-pub(super) fn check(tcp: &mut Tcp, seg: &Segment<'_>, dir: Direction, all_liberal: bool) -> Fit {
+/// `shifts` are those that a helper brought about, original and reply.
+pub(super) fn check(
+    tcp: &mut Tcp,
+    seg: &Segment<'_>,
+    dir: Direction,
+    all_liberal: bool,
+    shifts: &[SeqAdj; 2],
+) -> Fit {
     let state = tcp.state;
     let [original, reply] = &mut tcp.seen;
     let (sender, receiver) = match dir {
@@ -64,6 +72,10 @@ pub(super) fn check(tcp: &mut Tcp, seg: &Segment<'_>, dir: Direction, all_libera
     if receiver.flags & FLAG_SACK_PERM != 0 {
         sack = options::highest_sack(seg.options, sack);
     }
+    // What this end acknowledges are the other one's numbers after the shift.
+    let shift = shifts[1 - dir.index()].offset(ack.wrapping_sub(1)) as u32;
+    ack = ack.wrapping_sub(shift);
+    sack = sack.wrapping_sub(shift);
 
     if sender.max_win == 0 {
         if seg.syn {
