@@ -24,12 +24,10 @@ impl Guard {
     #[inline]
     pub(super) fn enter() -> Self {
         let record = local::get().unwrap_or_else(local::claim);
-        match record.nest() {
-            0 => {
-                record.set_nest(1);
-                record.announce(domain());
-            }
-            n => enter_deep(record, n),
+        if record.is_idle() {
+            record.announce(domain());
+        } else {
+            enter_deep(record);
         }
         Self {
             record,
@@ -42,7 +40,7 @@ impl Guard {
     /// reached.
     #[inline]
     pub fn refresh(&mut self) {
-        if self.record.nest() & !Record::TEMPORARY == 1 {
+        if self.record.inner() & !Record::TEMPORARY == 0 {
             self.record.refresh(domain());
         }
     }
@@ -56,32 +54,27 @@ impl Guard {
 impl Drop for Guard {
     #[inline]
     fn drop(&mut self) {
-        match self.record.nest() {
-            1 => {
-                self.record.set_nest(0);
-                self.record.retract();
-            }
-            n => leave_deep(self.record, n - 1),
+        match self.record.inner() {
+            0 => self.record.retract(),
+            n => leave_deep(self.record, n),
         }
     }
 }
 
-/// The rarer ways to enter: nested, or on a record that goes back. `n`: the count so far.
+/// Enters a section that runs already.
 #[cold]
-fn enter_deep(record: &'static Record, n: usize) {
-    record.set_nest(n + 1);
-    if n == Record::TEMPORARY {
-        record.announce(domain());
-    }
+fn enter_deep(record: &'static Record) {
+    record.set_inner(record.inner() + 1);
 }
 
-/// The rarer ways to leave: a nested guard, or the last one on a record that then goes back. `left`: the new count.
+/// The rarer ways to leave: one guard of several, or the last one on a record that then goes back.
 #[cold]
-fn leave_deep(record: &'static Record, left: usize) {
-    record.set_nest(left);
-    if left == Record::TEMPORARY {
+fn leave_deep(record: &'static Record, inner: usize) {
+    if inner == Record::TEMPORARY {
         record.retract();
         local::give_back(record);
+    } else {
+        record.set_inner(inner - 1);
     }
 }
 
@@ -112,7 +105,6 @@ impl OwnedGuard {
     /// The same in another domain.
     pub(super) fn new_in(domain: &'static Domain) -> Self {
         let record = domain.claim(0);
-        record.set_nest(1);
         record.announce(domain);
         Self {
             guard: ManuallyDrop::new(Guard {
@@ -148,7 +140,6 @@ impl Deref for OwnedGuard {
 impl Drop for OwnedGuard {
     fn drop(&mut self) {
         let record = self.guard.record;
-        record.set_nest(0);
         record.retract();
         self.domain.give_back(record);
     }

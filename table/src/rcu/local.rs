@@ -40,7 +40,7 @@ fn set(record: Option<&'static Record>) {
 pub(super) fn claim() -> &'static Record {
     let record = domain().claim(thread_number());
     if exiting() {
-        record.set_nest(Record::TEMPORARY);
+        record.set_inner(Record::TEMPORARY);
     }
     set(Some(record));
     record
@@ -50,7 +50,7 @@ pub(super) fn claim() -> &'static Record {
 #[cold]
 pub(super) fn give_back(record: &'static Record) {
     set(None);
-    record.set_nest(0);
+    record.set_inner(0);
     domain().give_back(record);
 }
 
@@ -72,11 +72,11 @@ struct AtExit;
 impl Drop for AtExit {
     fn drop(&mut self) {
         let Some(record) = get() else { return };
-        match record.nest() {
-            0 => give_back(record),
+        match record.inner() {
+            0 if record.is_idle() => give_back(record),
             // A guard sits in a thread-local that is destroyed later: the record goes with it. One that was forgotten
             // keeps the record, announced, for ever.
-            n => record.set_nest(n | Record::TEMPORARY),
+            n => record.set_inner(n | Record::TEMPORARY),
         }
     }
 }

@@ -133,7 +133,7 @@ impl core::error::Error for SynchronizeError {}
 
 /// Whether the calling thread holds a [`Guard`].
 pub fn is_pinned() -> bool {
-    local::get().is_some_and(|r| r.nest() & !record::Record::TEMPORARY != 0)
+    local::get().is_some_and(|r| !r.is_idle())
 }
 
 /// A small number that no other running thread has, dense enough to choose a shard by. Numbers of threads that ended are

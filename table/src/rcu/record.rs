@@ -22,8 +22,9 @@ const IDLE: u64 = 0;
 pub(super) struct Record {
     /// The epoch announced at the start of the section, or [`IDLE`].
     epoch: AtomicU64,
-    /// Guards alive on this record, plus [`TEMPORARY`](Self::TEMPORARY). Touched by the owner only.
-    nest: UnsafeCell<usize>,
+    /// Guards alive on this record beside the first, plus [`TEMPORARY`](Self::TEMPORARY). Touched by the owner only. The
+    /// first is not counted: `epoch` shows it.
+    inner: UnsafeCell<usize>,
     /// Whether a section begins with a full fence.
     full_fence: bool,
     /// The position in order of creation.
@@ -36,29 +37,35 @@ pub(super) struct Record {
     next: *const Record,
 }
 
-// SAFETY: `nest` is touched by the owner only, and ownership changes hands through `claimed` (release, acquire). `next` never
+// SAFETY: `inner` is touched by the owner only, and ownership changes hands through `claimed` (release, acquire). `next` never
 // changes once the record is in the list.
 unsafe impl Sync for Record {}
 // SAFETY: as above; nothing in a record is tied to the thread that made it.
 unsafe impl Send for Record {}
 
 impl Record {
-    /// A bit in `nest`: the record goes back as soon as its last guard does, because its thread is past the point at which it
+    /// A bit in `inner`: the record goes back as soon as its last guard does, because its thread is past the point at which it
     /// would return it.
     pub(super) const TEMPORARY: usize = 1 << (usize::BITS - 1);
 
-    /// Guards alive on this record. Owner only.
+    /// Whether no guard is alive on this record. Owner only.
     #[inline(always)]
-    pub(super) fn nest(&self) -> usize {
+    pub(super) fn is_idle(&self) -> bool {
+        self.epoch.load(order::rcu_own()) == IDLE
+    }
+
+    /// Guards alive on this record beside the first. Owner only.
+    #[inline(always)]
+    pub(super) fn inner(&self) -> usize {
         // SAFETY: owner only, and no reference to the count outlives its closure.
-        self.nest.with(|p| unsafe { *p })
+        self.inner.with(|p| unsafe { *p })
     }
 
     /// Owner only.
     #[inline(always)]
-    pub(super) fn set_nest(&self, n: usize) {
+    pub(super) fn set_inner(&self, n: usize) {
         // SAFETY: owner only, and no reference to the count outlives its closure.
-        self.nest.with_mut(|p| unsafe { *p = n });
+        self.inner.with_mut(|p| unsafe { *p = n });
     }
 
     /// The position in order of creation: small and dense.
@@ -108,7 +115,7 @@ impl Record {
 
 impl core::fmt::Debug for Record {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        // The nesting count is for the owner's eyes.
+        // The count of guards is for the owner's eyes.
         f.debug_struct("Record")
             .field("index", &self.index)
             .field("epoch", &self.epoch)
@@ -146,7 +153,7 @@ impl Domain {
         self.fences.flavour()
     }
 
-    /// Takes a returned record or makes one; its nesting count is 0. `thread` is for reports.
+    /// Takes a returned record or makes one; its count of inner guards is 0. `thread` is for reports.
     pub(super) fn claim(&self, thread: u32) -> &Record {
         let free = self.records().find(|r| {
             !r.claimed.load(order::rcu_claim_look())
@@ -159,7 +166,7 @@ impl Domain {
         record
     }
 
-    /// Gives a record back. It must be idle, with a nesting count of 0.
+    /// Gives a record back. It must be idle, without inner guards.
     pub(super) fn give_back(&self, record: &Record) {
         record.claimed.store(false, order::rcu_return());
     }
@@ -169,7 +176,7 @@ impl Domain {
     fn register(&self) -> &Record {
         let mut record = Box::new(Record {
             epoch: AtomicU64::new(IDLE),
-            nest: UnsafeCell::new(0),
+            inner: UnsafeCell::new(0),
             full_fence: self.flavour() == Flavour::Fence,
             index: 0,
             thread: AtomicU32::new(0),

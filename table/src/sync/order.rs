@@ -50,6 +50,8 @@ orderings! {
     /// record: a scan that reads this value (newer than its stamp) must have the reads of that earlier section behind it. Pairs
     /// with `rcu_scan`.
     rcu_pin: Release;
+    /// The owner looks at its own announcement: its own last store.
+    rcu_own: Relaxed;
     /// The light side, where `membarrier` cannot be had (and in every model): keeps the announcement before the reads of
     /// the section. Pairs with `rcu_heavy`: one of the two fences comes first in the total order of fences; if it is this
     /// one, the scan sees the announcement; if it is the other, the reader sees the unlinking.
