@@ -1,7 +1,7 @@
 //! Grace periods: when may memory that was unlinked be freed?
 //!
 //! A small RCU after liburcu. Readers announce themselves in records that are global and per thread; what was unlinked is
-//! kept in lists that belong to its owner (a map's [`garbage`]), so that a dropped map frees its own at once and
+//! kept in lists that belong to its owner (a map's `garbage`), so that a dropped map frees its own at once and
 //! nothing needs to be `'static`. One [`Guard`] protects every map and table of the process.
 //!
 //! # Protocol
