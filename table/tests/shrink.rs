@@ -12,9 +12,18 @@ fn settle<K: std::hash::Hash, V>(map: &HashMap<K, V>) {
     }
 }
 
+/// Readers are the process's, so a preempted one in another test would keep garbage here alive: one test at a time.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// A table that has lost nearly everything shrinks by itself, as writers look after it; `maintain` finishes that.
 #[test]
 fn removing_nearly_everything() {
+    let _alone = alone();
     let map: HashMap<u64, u64> = HashMap::new();
     const ALL: u64 = 200_000;
     (0..ALL).for_each(|k| _ = map.pin().insert(k, k));
@@ -44,6 +53,7 @@ fn removing_nearly_everything() {
 /// `shrink_to_fit` goes all the way at once, and the table grows again afterwards.
 #[test]
 fn shrinking_to_fit() {
+    let _alone = alone();
     let map: HashMap<u64, u64> = HashMap::with_capacity(300_000);
     let empty = map.stats();
     (0..1000).for_each(|k| _ = map.pin().insert(k, k));
@@ -67,6 +77,7 @@ fn shrinking_to_fit() {
 /// Entries that come and go at a constant number take constant memory, however many there were in all.
 #[test]
 fn turnover_takes_no_more() {
+    let _alone = alone();
     let map: HashMap<u64, [u64; 8]> = HashMap::new();
     let turn = |from: u64| {
         for k in from..from + 100_000 {
@@ -90,6 +101,7 @@ fn turnover_takes_no_more() {
 /// Overflow lines of long chains are used again.
 #[test]
 fn long_chains_give_their_lines_back() {
+    let _alone = alone();
     let map: HashMap<u64, u64> = HashMap::new();
     let mut bytes = Vec::new();
     for _ in 0..20 {
