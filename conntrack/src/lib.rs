@@ -35,6 +35,7 @@ pub mod checksum;
 pub mod clock;
 pub mod conn;
 pub mod defrag;
+pub mod events;
 pub mod expect;
 pub mod hash;
 pub mod helper;
