@@ -96,6 +96,9 @@ impl Table {
     /// # Errors
     /// [`AllocError`] when there is no memory for the buckets.
     pub fn with_limit(entries: usize, limit: Option<usize>) -> Result<Self, AllocError> {
+        // Registering with the kernel takes tens of milliseconds in a process that has several threads already (it waits
+        // for a grace period of the kernel's own): here, and not in somebody's first insert.
+        let _ = crate::rcu::flavour();
         let len = Self::buckets_for(entries);
         let array = Array::new(len, 0, array::FRACTION_BITS, Pages::Huge)?;
         let snapshot = array.snapshot();

@@ -157,6 +157,10 @@ fn first_thread_index() -> usize {
 }
 
 /// How sections are ordered against reclamation in this process.
+///
+/// The first call (or the first map, or the first [`pin`]) decides it. On Linux that registers the process with the kernel,
+/// which is immediate while the process has one thread and takes tens of milliseconds once it has several: a program
+/// that minds calls this at its start.
 pub fn flavour() -> Flavour {
     domain().flavour()
 }
