@@ -34,12 +34,9 @@ fn remove(t: &Table, x: u32) {
     let g = rcu::pin();
     loop {
         let p = t.probe(&g, hash(x), |y| x == y, &hash);
-        match p.remove() {
-            Ok((y, w)) => {
-                assert_eq!(x, y);
-                return w.assist(&g, &hash);
-            }
-            Err(Stale) => {}
+        if let Ok((y, w)) = p.remove() {
+            assert_eq!(x, y);
+            return w.assist(&g, &hash);
         }
     }
 }

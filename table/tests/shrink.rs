@@ -56,7 +56,7 @@ fn shrinking_to_fit() {
     map.shrink_to_fit().unwrap();
     settle(&map);
     let shrunk = map.stats();
-    assert_eq!(shrunk.buckets, 200);
+    assert_eq!(shrunk.buckets, 250, "four entries a line");
     assert!(shrunk.bytes * 100 < empty.bytes);
     assert!((0..1000).all(|k| map.pin().get(&k) == Some(&k)));
     (0..20_000).for_each(|k| _ = map.pin().insert(k, k));

@@ -99,7 +99,7 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["files", "sysctl", "sysctls"])]
     pub(crate) case: Vec<PathBuf>,
 
-    /// With --case: write OUT/<name of the recording>/actual.jsonl instead of printing
+    /// With --case: write OUT/RECORDING/actual.jsonl instead of printing
     #[arg(long, value_name = "OUT", requires = "case", conflicts_with = "files")]
     pub(crate) out: Option<PathBuf>,
 }

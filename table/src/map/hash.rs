@@ -31,7 +31,8 @@ mod tests {
     /// scatter over 1,024 buckets and 128 tags.
     #[test]
     fn weak_hashers_are_spread_at_both_ends() {
-        let families: [(&str, fn(u64) -> u64); 4] = [
+        type Family = (&'static str, fn(u64) -> u64);
+        let families: [Family; 4] = [
             ("identity", |i| i),
             ("multiples of 4,096", |i| i << 12),
             ("high bits", |i| i << 48),
