@@ -2,6 +2,7 @@
 
 use super::{Ctx, Outcome, Proto};
 use crate::conn::{Conn, Inner};
+use crate::events;
 use crate::parse::{be16, be32};
 use crate::reason::What;
 use crate::snapshot::ProtoInfo;
@@ -366,8 +367,11 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
             refresh = false;
         }
         s.state = new;
-        if old != new && new == State::Established {
-            c.set_status(ASSURED);
+        if old != new {
+            c.note(events::mask::PROTOINFO);
+            if new == State::Established && c.set_status(ASSURED) {
+                c.note(events::mask::ASSURED);
+            }
         }
     }
     if refresh {

@@ -2,8 +2,9 @@
 
 use super::{ChangeError, Tracker};
 use crate::clock::{Jiffies, Nanos};
-use crate::conn::{Birth, Conn, EXT_ACCT, EXT_TSTAMP};
+use crate::conn::{Birth, Conn, EXT_ACCT, EXT_ECACHE, EXT_TSTAMP};
 use crate::ctnetlink::Record;
+use crate::events::mask;
 use crate::filter::Filter;
 use crate::stats::Stat;
 use crate::status::{
@@ -170,10 +171,6 @@ impl<S: Store> Tracker<S> {
             {
                 return Err(ControlError::Invalid);
             }
-            if let Some(helper) = &r.helper {
-                inner.helper = Some(helper.clone());
-                bits |= HELPER;
-            }
             if r.seqadj.iter().any(Option::is_some) {
                 inner.kin().seqadj = r.seqadj.map(Option::unwrap_or_default);
                 bits |= SEQ_ADJUST;
@@ -183,12 +180,26 @@ impl<S: Store> Tracker<S> {
                 bits |= EXPECTED;
             }
         }
+        if let Some(helper) = &r.helper {
+            entry.attach_helper(helper.clone());
+            bits |= HELPER;
+        }
         entry.set_status(bits);
-        entry.set_mark(r.mark.unwrap_or(0));
+        entry.inherit_mark(r.mark.unwrap_or(0));
         if let Some(labels) = r.labels {
             entry.set_labels(labels, r.labels_mask.unwrap_or([u32::MAX; 4]));
         }
+        // Noted before anybody can see the entry, and so delete it.
+        let beginning = if bits & EXPECTED != 0 {
+            mask::RELATED
+        } else {
+            mask::NEW
+        };
+        entry.note(beginning | mask::CHANGED);
         self.enter_table(&entry)?;
+        if entry.has_events() {
+            self.ear.deliver(&entry, 0, now);
+        }
         Ok(entry)
     }
 
@@ -215,6 +226,10 @@ impl<S: Store> Tracker<S> {
                 ext |= bit;
             }
         }
+        let events = self.knob(Sysctl::Events);
+        if events == 1 || (events == 2 && self.ear.is_open()) {
+            ext |= EXT_ECACHE;
+        }
         entry.init(Birth {
             original: orig,
             reply,
@@ -223,7 +238,6 @@ impl<S: Store> Tracker<S> {
             ext,
             hash: self.link(*orig, zone.id_for(Direction::Original)).hash,
             policy: None,
-            helper: None,
         });
         Ok(self.core.store.publish(entry))
     }

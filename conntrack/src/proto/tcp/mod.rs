@@ -9,6 +9,7 @@ mod window;
 use super::{Ctx, Outcome, Proto};
 use crate::clock::{HZ, Jiffies};
 use crate::conn::{Conn, Inner};
+use crate::events;
 use crate::parse::{be16, be32};
 use crate::policy::TimeoutPolicy;
 use crate::reason::What;
@@ -366,6 +367,9 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
     let mut timeout = tcp.timeout(cx, policy, seg.class);
     let unacknowledged = cx.timeout(policy, Sysctl::TcpTimeoutUnacknowledged);
     drop(guard);
+    if old != new {
+        c.note(events::mask::PROTOINFO);
+    }
 
     if st & SEEN_REPLY == 0 {
         if seg.rst {
@@ -384,6 +388,7 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
         && new == State::Established
     {
         c.set_status(ASSURED);
+        c.note(events::mask::ASSURED);
     }
     cx.refresh(c, info, timeout);
     Outcome::Accept
