@@ -36,6 +36,7 @@ pub mod clock;
 pub mod conn;
 pub mod ctnetlink;
 pub mod defrag;
+pub mod event_queue;
 pub mod events;
 pub mod expect;
 pub mod filter;
@@ -66,6 +67,7 @@ pub mod zone;
 
 pub use clock::Nanos;
 pub use conn::Conn;
+pub use event_queue::{EventQueue, EventReader};
 pub use filter::Filter;
 pub use hooks::{Layout, Pipeline};
 pub use packet::{Hook, Packet, SkbNfct, Verdict};

@@ -273,6 +273,12 @@ impl<S: Store> Tracker<S> {
     /// # Errors
     /// [`ControlError::Unsupported`] for another helper or a master; those of each change.
     pub fn change(&self, conn: &Conn<S::User>, r: &Record, now: Nanos) -> Result<(), ControlError> {
+        self.apply(conn, r, now)?;
+        self.report_change(conn, now);
+        Ok(())
+    }
+
+    fn apply(&self, conn: &Conn<S::User>, r: &Record, now: Nanos) -> Result<(), ControlError> {
         let other_master = r.master.is_some() && conn.inner().master() != r.master;
         if other_master || (r.helper.is_some() && conn.helper() != r.helper) {
             return Err(ControlError::Unsupported);
