@@ -249,7 +249,10 @@ fn deleting_by_tuple_and_number<St: Store>(ct: &Tracker<St>) {
     assert_eq!(ack(ct, Message::new(Command::Delete, reply_only)), 0);
     let third = id(3);
     let found = ct.find_by_id(third, S).expect("there");
-    assert_eq!(found.tuple(Direction::Original).src(), std::net::IpAddr::from([10, 0, 0, 3]));
+    assert_eq!(
+        found.tuple(Direction::Original).src(),
+        std::net::IpAddr::from([10, 0, 0, 3])
+    );
     drop(found);
     let by_id: Filter = format!("--id {third}").parse().expect("a filter");
     assert_eq!(ct.delete_matching(&by_id, S), 1);
