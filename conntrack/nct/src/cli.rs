@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::run;
 use crate::store_any::AnyKind;
+use crate::watch::args;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -15,8 +16,9 @@ use crate::store_any::AnyKind;
     about = "Linux-equal connection tracking in user space",
     long_about = "Linux-equal connection tracking in user space.\n\n\
         Without a subcommand, nct drives its connection table with a realistic traffic mix and reports what it measured \
-        (options below). `nct replay` tracks the packets of a capture and prints the connection table, as \
-        /proc/net/nf_conntrack would show it.",
+        (options below). With captures of your own: `nct list dump.pcap` prints the connections in them, `nct events` what \
+        happened to them, `nct flows` a record for each, `nct replay` the table as /proc/net/nf_conntrack would show it, or what became \
+        of every packet. `nct live eth0` and `nct top eth0` do the same with the packets of an interface.",
     after_help = "Exit status: 0 success, 1 failure (such as an unreadable or damaged capture), 2 wrong usage.",
     args_conflicts_with_subcommands = true
 )]
@@ -33,7 +35,69 @@ pub(crate) enum Command {
     /// Track the packets of captures and print the connection table
     #[command(long_about = REPLAY_ABOUT, after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
+    /// Print the connections after captures, as conntrack -L prints them
+    #[command(after_help = LIST_EXAMPLES)]
+    List(args::List),
+    /// Print what happens to connections during captures, as conntrack -E prints it
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(args::Events),
+    /// Print the tracker's counters after captures, as conntrack -S prints them
+    Stats(args::Stats),
+    /// Write one record for each connection of captures when it ends
+    #[command(after_help = FLOWS_EXAMPLES)]
+    Flows(args::Flows),
+    /// Track the packets of a network interface
+    #[cfg(target_os = "linux")]
+    #[command(after_help = LIVE_EXAMPLES)]
+    Live(args::Live),
+    /// Show the busiest connections of a network interface (live --show top)
+    #[cfg(target_os = "linux")]
+    Top(args::Live),
+    /// Print a script that completes nct's command line in a shell
+    #[command(after_help = "For example: nct completions bash > /etc/bash_completion.d/nct")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff)
+    #[command(after_help = "For example: nct man > nct.1; man ./nct.1")]
+    Man,
 }
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  nct list dump.pcap                                  every connection that is in the table after the last packet
+  nct list -p tcp --state ESTABLISHED -o extended,id dump.pcap
+  nct list -s 10.0.0.0/8 --dport 443 -o json dump.pcap
+  nct list -C -u UNREPLIED dump.pcap                  how many never had an answer";
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  nct events dump.pcap
+  nct events -e new,destroy -o timestamp,id dump.pcap
+  nct events -o json -p udp dump.pcap                 with sequence numbers; a gap would be a lost event";
+
+const FLOWS_EXAMPLES: &str = "\
+Examples:
+  nct flows dump.pcap                                 JSON lines
+  nct flows --flow-format csv -w flows.csv dump.pcap
+  nct flows --flow-format ipfix -w flows.ipfix --only '-p tcp --dport 443' dump.pcap
+
+Packets and bytes are counted and times kept (--sysctl acct=1, timestamp=1 are set). A record is written when the
+connection ends: `reason` tells whether it fell silent (idle), said so (closed), was deleted (forced) or was still
+open when the captures ended.";
+
+#[cfg(target_os = "linux")]
+const LIVE_EXAMPLES: &str = "\
+Examples:
+  sudo nct live eth0                                  until Ctrl-C, then the table
+  sudo nct live eth0 --show events -o timestamp
+  sudo nct top eth0
+  sudo nct live eth0 --show none --metrics            Prometheus metrics at http://127.0.0.1:9327/metrics
+  sudo nct live eth0 --for 60 -w flows.csv --flow-format csv
+
+It needs root or the capability CAP_NET_RAW, and changes nothing: packets are only looked at. Packets and bytes are
+counted and times kept (acct=1, timestamp=1).";
 
 const REPLAY_ABOUT: &str = "\
 Tracks the packets of captures (pcap or pcapng, plain or gzip-compressed) as the Linux kernel's connection tracking \

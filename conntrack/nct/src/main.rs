@@ -1,4 +1,5 @@
-//! The `nct` tool: [`run`] drives the connection table with realistic traffic, [`replay`] tracks captured packets.
+//! The `nct` tool: [`run`] drives the connection table with realistic traffic, [`replay`] tracks captured packets,
+//! [`watch`] shows and exports the connections of captures and of live interfaces.
 
 use std::process::ExitCode;
 
@@ -6,10 +7,12 @@ use clap::Parser;
 
 mod capture;
 mod cli;
+mod docs;
 mod replay;
 mod run;
 mod store_any;
 mod store_dashmap;
+mod watch;
 mod workload;
 
 fn main() -> ExitCode {
@@ -17,5 +20,18 @@ fn main() -> ExitCode {
     match &cli.command {
         None => run::main(&cli.run),
         Some(cli::Command::Replay(options)) => replay::main(options),
+        Some(cli::Command::List(options)) => watch::list(options),
+        Some(cli::Command::Events(options)) => watch::events(options),
+        Some(cli::Command::Stats(options)) => watch::stats(options),
+        Some(cli::Command::Flows(options)) => watch::flows(options),
+        #[cfg(target_os = "linux")]
+        Some(cli::Command::Live(options)) => watch::live(options),
+        #[cfg(target_os = "linux")]
+        Some(cli::Command::Top(options)) => watch::live(&watch::args::Live {
+            show: watch::args::Show::Top,
+            ..options.clone()
+        }),
+        Some(cli::Command::Completions { shell }) => docs::completions(*shell),
+        Some(cli::Command::Man) => docs::man(),
     }
 }

@@ -37,6 +37,7 @@ pub mod cta {
     pub const MARK_MASK: u16 = 21;
     pub const LABELS: u16 = 22;
     pub const LABELS_MASK: u16 = 23;
+    pub const SYNPROXY: u16 = 24;
     pub const FILTER: u16 = 25;
     pub const STATUS_MASK: u16 = 26;
     pub const TIMESTAMP_EVENT: u16 = 27;
@@ -176,6 +177,8 @@ pub struct Record {
     pub master: Option<Tuple>,
     /// Shifts of the sequence numbers.
     pub seqadj: [Option<SeqAdj>; 2],
+    /// Of a connection whose opening was proxied: first sequence number, first time stamp, and the stamps' shift.
+    pub synproxy: Option<[u32; 3]>,
     /// Which parts of the tuples a dump is to compare, original and reply (`CTA_FILTER`).
     pub filter: Option<[u32; 2]>,
 }
@@ -293,6 +296,13 @@ impl Record {
             self.put_help(w);
             self.put_labels(w);
             self.put_seqadj(w);
+        }
+        if let Some(numbers) = self.synproxy {
+            w.nest(cta::SYNPROXY, |w| {
+                for (kind, n) in (1..).zip(numbers) {
+                    w.be32(kind, n);
+                }
+            });
         }
         if let Some(t) = self.event_time {
             w.be64(cta::TIMESTAMP_EVENT, t);
@@ -456,6 +466,19 @@ impl Record {
                 cta::LABELS => r.labels = Some(labels(a.value, a.kind)?),
                 cta::LABELS_MASK => r.labels_mask = Some(labels(a.value, a.kind)?),
                 cta::TIMESTAMP_EVENT => r.event_time = Some(a.be64()?),
+                cta::SYNPROXY => {
+                    let mut numbers = [0; 3];
+                    for a in a.nested() {
+                        let a = a?;
+                        if let Some(n) = usize::from(a.kind)
+                            .checked_sub(1)
+                            .and_then(|i| numbers.get_mut(i))
+                        {
+                            *n = a.be32()?;
+                        }
+                    }
+                    r.synproxy = Some(numbers);
+                }
                 cta::FILTER => {
                     let mut flags = [0; 2];
                     for a in a.nested() {

@@ -70,7 +70,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         of("[a-z]{1,15}"),
         any::<[Option<[u32; 4]>; 2]>(),
         [of(any_seqadj()), of(any_seqadj())],
-        any::<Option<[u32; 2]>>(),
+        any::<(Option<[u32; 2]>, Option<[u32; 3]>)>(),
         any::<Option<u16>>(),
     );
     (tuples, numbers, wide, rest).prop_map(|(t, n, w, r)| Record {
@@ -92,7 +92,8 @@ fn any_record() -> impl Strategy<Value = Record> {
         labels: r.2[0],
         labels_mask: r.2[1],
         seqadj: r.3,
-        filter: r.4,
+        filter: r.4.0,
+        synproxy: r.4.1,
         zone: r.5,
     })
 }

@@ -9,17 +9,17 @@ use std::process::ExitCode;
 use crate::cli::Replay;
 
 mod captures;
-mod case;
+pub(crate) mod case;
 mod cases;
 mod nat;
 mod op;
 mod route;
-mod router;
+pub(crate) mod router;
 mod rules;
-mod settings;
-mod summary;
-mod table;
-mod trace;
+pub(crate) mod settings;
+pub(crate) mod summary;
+pub(crate) mod table;
+pub(crate) mod trace;
 
 /// What ends a replay early.
 #[derive(Debug)]
@@ -60,6 +60,11 @@ pub(crate) fn main(options: &Replay) -> ExitCode {
         out.flush()?;
         Ok(ok)
     });
+    exit_code(done)
+}
+
+/// The exit code of a command's result; failures are told.
+pub(crate) fn exit_code(done: Result<bool, Failure>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -147,7 +147,7 @@ impl Shift {
 }
 
 /// Protocol names as conntrack(8) knows them, one more than the kernel's.
-fn proto_name(protonum: u8) -> &'static str {
+pub(crate) fn proto_name(protonum: u8) -> &'static str {
     if protonum == 33 {
         "dccp"
     } else {
