@@ -89,9 +89,14 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "rcu/records-change-hands",
-        proves: "a returned record is taken by one new owner, with its nesting count",
-        floor: 20,
-        outcomes: &["one record", "two records"],
+        proves: "a returned record announces its new owner: the mark of the old one's end comes before",
+        floor: 300,
+        outcomes: &[
+            "one record, read old",
+            "one record, read new",
+            "two records, read old",
+            "two records, read new",
+        ],
         kills: &["order:rcu_claim", "order:rcu_return"],
         body: records_change_hands,
         ..Model::DEFAULT
@@ -264,13 +269,27 @@ fn two_reclaimers() {
     });
 }
 
+/// Were the old owner's idle mark not ordered before the new owner's announcement, a scan could take it for the later
+/// of the two.
 fn records_change_hands() {
-    let other = spawn(|| drop(OwnedGuard::new()));
-    drop(OwnedGuard::new());
-    other.join().unwrap();
-    saw(match rcu::readers() {
-        1 => "one record",
-        2 => "two records",
-        n => panic!("{n} records for two readers"),
+    let w = World::new();
+    let old_owner = OwnedGuard::new();
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            let _guard = OwnedGuard::new();
+            w.read()
+        })
+    };
+    drop(old_owner);
+    let _ = w.unlink();
+    w.collect();
+    let read = reader.join().unwrap();
+    saw(match (rcu::readers(), read) {
+        (1, 0) => "one record, read old",
+        (1, _) => "one record, read new",
+        (2, 0) => "two records, read old",
+        (2, _) => "two records, read new",
+        (n, _) => panic!("{n} records for two readers"),
     });
 }

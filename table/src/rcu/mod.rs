@@ -34,8 +34,9 @@
 //!    The same holds for a record that the scan did not find at all: it was linked into the registry before `A`, and the load
 //!    of the registry's head follows `H`.
 //!
-//! A store of the record between an old section and a new one cannot come from another thread without (1): ownership of
-//! records passes through a Release store and an Acquire exchange of `claimed`.
+//! "Older" and "later" speak of the order in which the record was stored to. It is that of its owners, one after another,
+//! because a record changes hands through a Release store and an Acquire exchange of `claimed`: were they relaxed, the idle
+//! mark of an old owner could count as later than the announcement of the new one.
 //!
 //! # Why the fence is a faithful model of `membarrier`
 //!

@@ -73,7 +73,8 @@ orderings! {
     /// Finds the registry's records. Pairs with `rcu_register`, and through the unbroken chain of read-modify-writes
     /// with those of all older records.
     rcu_registry: Acquire;
-    /// Takes a returned record: its nesting count, written by the last owner, is ours. Pairs with `rcu_return`.
+    /// Takes a returned record. Pairs with `rcu_return`: the mark of the last owner's end precedes our announcement in the
+    /// modification order of the epoch, or else a scan could read it instead.
     rcu_claim: Acquire;
     /// Whether a record looks free: the exchange that follows decides.
     rcu_claim_look: Relaxed;
