@@ -65,7 +65,7 @@ mod tests;
 pub(crate) mod garbage;
 
 pub(crate) use guard::Pinned;
-pub use guard::{Guard, OwnedGuard};
+pub use guard::{AnyGuard, Guard, OwnedGuard};
 pub use membarrier::Flavour;
 pub use record::Reader;
 
