@@ -48,6 +48,7 @@ pub mod input;
 pub mod l3proto;
 pub mod nat;
 pub mod net;
+pub mod ovs;
 pub mod packet;
 mod parse;
 pub mod policy;

@@ -20,10 +20,11 @@
 
 use crate::clock::Nanos;
 use crate::conn::Conn;
-use crate::nat;
+use crate::hooks::HookFn;
+use crate::nat::{Manip, Nat as Translation, Question, Range};
 use crate::packet::{Hook, Packet, SkbNfct, Verdict};
 use crate::policy::{Template, TimeoutPolicy};
-use crate::status::{ASSURED, CtInfo, DST_NAT, EXPECTED, SRC_NAT};
+use crate::status::{ASSURED, CONFIRMED, CtInfo, DST_NAT, EXPECTED, SRC_NAT};
 use crate::store::Store;
 use crate::tracker::Tracker;
 use crate::tuple::{Direction, Tuple};
@@ -107,7 +108,7 @@ pub enum Nat {
     /// As the connection has it, if it has any.
     Existing,
     /// New connections are translated so.
-    New(nat::Kind, nat::Range),
+    New(Manip, Range),
 }
 
 /// What the action does.
@@ -233,24 +234,26 @@ impl Ovs {
         action: &Action,
     ) -> Result<State, Refused> {
         let new_nat = matches!(action.nat, Some(Nat::New(..)));
-        let needs_commit = action.force || new_nat || action.mark.is_some() || action.labels.is_some();
+        let needs_commit =
+            action.force || new_nat || action.mark.is_some() || action.labels.is_some();
         if needs_commit && !action.commit {
             return Err(Refused::Action);
         }
-        if !self.cached(ct, pkt, action) {
+        let cached = self.cached(ct, pkt, action);
+        if !cached {
             look_up(ct, pkt, action)?;
         }
         let Some(c) = pkt.conn() else {
             return Ok(state_of(pkt));
         };
-        if !c.is_confirmed() && action.commit {
-            if let Some(helper) = &action.helper {
-                // Refused if there is one, by template or before.
-                c.set_helper(helper);
-            }
+        let fresh = !c.is_confirmed();
+        if let Some(helper) = action.helper.as_ref().filter(|_| fresh && action.commit) {
+            // Refused if it has one already.
+            c.set_helper(helper);
         }
-        self.translate(ct, pkt, action)?;
-        if ct.help(pkt, Hook::PreRouting) != Verdict::Accept {
+        translate(ct, pkt, action)?;
+        let helps = if fresh { action.commit } else { !cached };
+        if helps && ct.help(pkt, Hook::PostRouting) != Verdict::Accept {
             return Err(Refused::Tracker);
         }
         if action.commit {
@@ -280,38 +283,14 @@ impl Ovs {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             (Some(_), None) => false,
         };
-        if c.net_id() != ct.net().id || c.zone().id != action.zone.id || !same_helper || !same_policy {
+        if c.net_id() != ct.net().id
+            || c.zone().id != action.zone.id
+            || !same_helper
+            || !same_policy
+        {
             return false;
         }
         !drop_reversed(ct, pkt, action)
-    }
-
-    /// Applies translation: the connection's own, or, while it is not yet committed, that of the action (`ovs_ct_nat`).
-    fn translate<'t, S: Store>(
-        &self,
-        ct: &'t Tracker<S>,
-        pkt: &mut Packet<'_, 't, S>,
-        action: &Action,
-    ) -> Result<(), Refused> {
-        let Some(nat) = &action.nat else {
-            return Ok(());
-        };
-        let (Some(c), Some(info)) = (pkt.conn(), pkt.nfct().info()) else {
-            return Ok(());
-        };
-        let now = pkt.now();
-        let fresh = !c.is_confirmed() && matches!(info, CtInfo::New | CtInfo::Related);
-        if let Nat::New(kind, range) = nat
-            && fresh
-        {
-            nat::setup(ct, c, *kind, range, now);
-        }
-        for kind in [nat::Kind::Dst, nat::Kind::Src] {
-            if nat::manip(pkt, kind) != Verdict::Accept {
-                return Err(Refused::Tracker);
-            }
-        }
-        Ok(())
     }
 
     /// `ovs_ct_commit`: limit, mark and labels come before the connection is seen by others.
@@ -360,6 +339,45 @@ fn clean<S: Store>(
         found.is_some_and(|(c, _)| c.id() == *id)
     });
     counted.len()
+}
+
+/// Translates the packet as its connection is, or, while that is not committed, as the action says (`ovs_ct_nat`).
+fn translate<'t, S: Store>(
+    ct: &'t Tracker<S>,
+    pkt: &mut Packet<'_, 't, S>,
+    action: &Action,
+) -> Result<(), Refused> {
+    let (Some(nat), Some(c), Some(info)) = (&action.nat, pkt.conn(), pkt.nfct().info()) else {
+        return Ok(());
+    };
+    let bits = c.status();
+    let known = bits & (SRC_NAT | DST_NAT) != 0
+        && info != CtInfo::New
+        && (info != CtInfo::Related || action.commit);
+    let run = |pkt: &mut Packet<'_, 't, S>, rules: &Translation, hook| {
+        if rules.call(ct, pkt, hook) == Verdict::Accept {
+            Ok(())
+        } else {
+            Err(Refused::Tracker)
+        }
+    };
+    if known {
+        let nothing_new = Translation::new(|_: &Question| None);
+        run(pkt, &nothing_new, Hook::PreRouting)?;
+        return run(pkt, &nothing_new, Hook::PostRouting);
+    }
+    match nat {
+        Nat::New(manip, range) if bits & CONFIRMED == 0 => {
+            let (manip, range) = (*manip, *range);
+            let rules = Translation::new(move |_: &Question| Some(range));
+            let hook = match manip {
+                Manip::Src => Hook::PostRouting,
+                Manip::Dst => Hook::PreRouting,
+            };
+            run(pkt, &rules, hook)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// With `force`: if the packet goes in its connection's reply direction, deletes that connection and takes it off the packet; true then.

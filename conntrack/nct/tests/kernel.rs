@@ -18,7 +18,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
-use nulls_conntrack::ctnetlink::{Command as Ct, Message, ProtoRecord, Record, errno, flags, is_done};
+use nulls_conntrack::ctnetlink::{
+    Command as Ct, Message, ProtoRecord, Record, errno, flags, is_done,
+};
 use nulls_conntrack::format::{TextOptions, XmlOptions, write_line, write_xml};
 use nulls_conntrack::tuple::{Tuple, ipproto};
 use nulls_conntrack::{Config, NullsStore, Tracker, status};
@@ -45,7 +47,11 @@ fn in_namespace(name: &str, tools: &[&str], test: fn()) {
             eprintln!("{name}: skipped: no network namespace ({e}); it needs root");
             return;
         }
-        if Command::new("ip").args(["link", "set", "lo", "up"]).status().is_err() {
+        if Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status()
+            .is_err()
+        {
             eprintln!("{name}: skipped: ip is not installed");
             return;
         }
@@ -83,7 +89,13 @@ fn dump_request(record: Record) -> Message {
 /// Sends a request and returns the answers, up to an error or the end of a dump.
 fn ask(fd: &OwnedFd, request: &Message) -> Vec<Vec<u8>> {
     let kernel = NetlinkAddr::new(0, 0);
-    sendto(fd.as_raw_fd(), &request.encode(), &kernel, MsgFlags::empty()).expect("sent");
+    sendto(
+        fd.as_raw_fd(),
+        &request.encode(),
+        &kernel,
+        MsgFlags::empty(),
+    )
+    .expect("sent");
     let mut answers = Vec::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -160,7 +172,13 @@ fn records() -> Vec<Record> {
             // Translated: the reply tuple is not the mirror image.
             tuples: [
                 Some(v4(ipproto::UDP, 13, 53)),
-                Some(Tuple::v4([10, 0, 0, 9], [203, 0, 113, 1], ipproto::UDP, 5353, 4444)),
+                Some(Tuple::v4(
+                    [10, 0, 0, 9],
+                    [203, 0, 113, 1],
+                    ipproto::UDP,
+                    5353,
+                    4444,
+                )),
             ],
             ..base(v4(ipproto::UDP, 13, 53))
         },
@@ -218,14 +236,21 @@ fn our_entries_live_in_the_kernel_and_its_tool_prints_them_as_we_do() {
             let told = Record::dump(&nulls_conntrack::Snapshot::of(&ours, 2, 0));
             let flags = match told.proto {
                 // A dump tells flags without a mask; to set them they need one.
-                Some(ProtoRecord::Tcp { state, wscale, flags }) => Some(ProtoRecord::Tcp {
+                Some(ProtoRecord::Tcp {
+                    state,
+                    wscale,
+                    flags,
+                }) => Some(ProtoRecord::Tcp {
                     state,
                     wscale,
                     flags: flags.map(|f| f.map(|(f, _)| (f, 0xff))),
                 }),
                 other => other,
             };
-            let told = Record { proto: flags, ..told };
+            let told = Record {
+                proto: flags,
+                ..told
+            };
             let answer = ask(&fd, &make(told.clone()));
             assert_eq!(errno(&answer[0]), Some(0), "{told:?}");
             assert_eq!(errno(&ask(&fd, &make(told))[0]), Some(17), "EEXIST");
@@ -292,7 +317,10 @@ fn our_entries_live_in_the_kernel_and_its_tool_prints_them_as_we_do() {
             .iter()
             .map(|m| {
                 let mut line = String::new();
-                let o = XmlOptions { id: true, ..XmlOptions::default() };
+                let o = XmlOptions {
+                    id: true,
+                    ..XmlOptions::default()
+                };
                 write_xml(&mut line, &m.record, None, o, 0).expect("a string");
                 without_timeout(&line)
             })
@@ -383,7 +411,9 @@ fn a_live_interface_gives_the_kernels_own_table() {
         thread::sleep(Duration::from_millis(300));
         let pid = peer.0.id().to_string();
         let ip = |args: &[&str]| run("ip", args);
-        ip(&["link", "add", "nct0", "type", "veth", "peer", "name", "nct1"]);
+        ip(&[
+            "link", "add", "nct0", "type", "veth", "peer", "name", "nct1",
+        ]);
         ip(&["link", "set", "nct1", "netns", &pid]);
         ip(&["addr", "add", "10.77.0.1/24", "dev", "nct0"]);
         ip(&["link", "set", "nct0", "up"]);
@@ -398,10 +428,21 @@ fn a_live_interface_gives_the_kernels_own_table() {
         run("sysctl", &["-qw", "net.netfilter.nf_conntrack_acct=1"]);
         run(
             "nft",
-            &["add table inet t; add chain inet t c { type filter hook input priority 0; }; add rule inet t c ct state new accept"],
+            &[
+                "add table inet t; add chain inet t c { type filter hook input priority 0; }; add rule inet t c ct state new accept",
+            ],
         );
         let live = Command::new(env!("CARGO_BIN_EXE_nct"))
-            .args(["live", "nct0", "--for", "6", "-o", "extended", "--metrics", "127.0.0.1:0"])
+            .args([
+                "live",
+                "nct0",
+                "--for",
+                "6",
+                "-o",
+                "extended",
+                "--metrics",
+                "127.0.0.1:0",
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -511,7 +552,10 @@ fn an_interface_that_is_not_there_is_told_with_those_that_are() {
     let output = support::nct(&["live", "no-such-interface"], None);
     assert_eq!(output.status.code(), Some(1));
     let told = support::stderr(&output);
-    assert!(told.contains("no-such-interface") && told.contains("lo"), "{told}");
+    assert!(
+        told.contains("no-such-interface") && told.contains("lo"),
+        "{told}"
+    );
     let output = support::nct(&["live", "lo", "--metrics", "192.0.2.1:80"], None);
     assert_eq!(output.status.code(), Some(1));
     assert!(support::stderr(&output).contains("this host only"));

@@ -27,8 +27,18 @@ fn list_prints_what_conntrack_prints_and_takes_its_options() {
     let out = stdout(&nct(&["list", "-"], Some(&capture())));
     let lines: Vec<&str> = out.lines().collect();
     assert!(!lines.is_empty());
-    assert!(lines.iter().all(|l| l.starts_with("udp      17 ") && l.ends_with("mark=0 use=1")), "{out}");
-    let with = |args: &[&str]| stdout(&nct(&[&["list"][..], args, &["-"]].concat(), Some(&capture())));
+    assert!(
+        lines
+            .iter()
+            .all(|l| l.starts_with("udp      17 ") && l.ends_with("mark=0 use=1")),
+        "{out}"
+    );
+    let with = |args: &[&str]| {
+        stdout(&nct(
+            &[&["list"][..], args, &["-"]].concat(),
+            Some(&capture()),
+        ))
+    };
     assert!(with(&["-o", "extended,id"]).starts_with("ipv4     2 udp      17 "));
     assert!(with(&["-o", "id"]).contains(" id="));
     assert_eq!(with(&["-p", "tcp"]), "");
@@ -42,7 +52,13 @@ fn list_prints_what_conntrack_prints_and_takes_its_options() {
         assert_eq!(v["proto"], "udp");
     }
     assert!(with(&["-o", "proc"]).contains("zone=0 use=2"));
-    for bad in [&["-p", "nonsense"][..], &["-s", "ten"], &["-u", "X"], &["-o", "yaml"], &["-l", "128"]] {
+    for bad in [
+        &["-p", "nonsense"][..],
+        &["-s", "ten"],
+        &["-u", "X"],
+        &["-o", "yaml"],
+        &["-l", "128"],
+    ] {
         let output = nct(&[&["list"][..], bad, &["-"]].concat(), Some(&capture()));
         assert_eq!(output.status.code(), Some(2), "{bad:?}");
     }
@@ -52,9 +68,20 @@ fn list_prints_what_conntrack_prints_and_takes_its_options() {
 fn events_tell_one_beginning_and_one_end_with_numbers_in_order() {
     let file = tcp();
     let lines = run(&["events", "-o", "timestamp,id", &file]);
-    assert!(lines.lines().all(|l| l.starts_with('[') && l.contains(" id=")), "{lines}");
-    assert!(lines.contains("]\t    [NEW] tcp      6 120 SYN_SENT "), "{lines}");
-    assert!(lines.contains("]\t [UPDATE] tcp      6 60 SYN_RECV "), "{lines}");
+    assert!(
+        lines
+            .lines()
+            .all(|l| l.starts_with('[') && l.contains(" id=")),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("]\t    [NEW] tcp      6 120 SYN_SENT "),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("]\t [UPDATE] tcp      6 60 SYN_RECV "),
+        "{lines}"
+    );
     let json = run(&["events", "-o", "json", &file]);
     let all: Vec<Value> = json
         .lines()
@@ -72,12 +99,19 @@ fn events_tell_one_beginning_and_one_end_with_numbers_in_order() {
     assert!(new.lines().all(|l| l.contains("[NEW]")));
     let states: Vec<&str> = all
         .iter()
-        .filter(|e| e["what"].as_array().is_some_and(|w| w.contains(&"protoinfo".into())))
+        .filter(|e| {
+            e["what"]
+                .as_array()
+                .is_some_and(|w| w.contains(&"protoinfo".into()))
+        })
         .map(|e| e["entry"]["state"].as_str().expect("a state"))
         .collect();
     assert_eq!(&states[..3], ["SYN_SENT", "SYN_RECV", "ESTABLISHED"]);
     let xml = run(&["events", "-o", "xml,timestamp", "-e", "new", &file]);
-    assert!(xml.contains("<flow type=\"new\">") && xml.contains("<when>"), "{xml}");
+    assert!(
+        xml.contains("<flow type=\"new\">") && xml.contains("<when>"),
+        "{xml}"
+    );
 }
 
 #[test]
@@ -85,7 +119,12 @@ fn stats_come_in_three_formats() {
     let line = run(&["stats", &tcp()]);
     assert!(line.starts_with("cpu=0   \tfound=0 invalid="), "{line}");
     let proc = run(&["stats", "-o", "proc", &tcp()]);
-    let numbers: Vec<&str> = proc.lines().nth(1).expect("a line").split_whitespace().collect();
+    let numbers: Vec<&str> = proc
+        .lines()
+        .nth(1)
+        .expect("a line")
+        .split_whitespace()
+        .collect();
     assert_eq!(numbers.len(), 17);
     let json: Value = serde_json::from_str(&run(&["stats", "-o", "json", &tcp()])).expect("JSON");
     assert_eq!(json["drop"], 0);
@@ -105,7 +144,10 @@ fn flows_become_records_when_they_end() {
         assert_eq!((&f["reason"], &f["proto"]), (&"open".into(), &"udp".into()));
         assert!(f["packets"].as_u64().is_some_and(|n| n > 0), "{f}");
     }
-    assert_eq!(stdout(&nct(&["flows", "--ended-only", "-"], Some(&capture()))), "");
+    assert_eq!(
+        stdout(&nct(&["flows", "--ended-only", "-"], Some(&capture()))),
+        ""
+    );
     // An hour later everything of before has expired.
     let mut packets = dialogue().map(|p| (1_000_000u64, p)).to_vec();
     packets.push((3_601_000_000, packets[0].1.clone()));
@@ -114,7 +156,11 @@ fn flows_become_records_when_they_end() {
     assert_eq!(ended.lines().count(), open.len());
     for l in ended.lines() {
         let f: Value = serde_json::from_str(l).expect("JSON");
-        assert_eq!((&f["reason"], &f["end"]), (&"idle".into(), &1.0.into()), "the last packet's time");
+        assert_eq!(
+            (&f["reason"], &f["end"]),
+            (&"idle".into(), &1.0.into()),
+            "the last packet's time"
+        );
     }
     let file = dir.join("flows.csv");
     let path = file.to_str().expect("plain");
@@ -127,7 +173,14 @@ fn flows_become_records_when_they_end() {
     let filtered = run(&["flows", "--only", "-p udp", &tcp()]);
     assert_eq!(filtered, "");
     let path = dir.join("flows.ipfix");
-    run(&["flows", "--flow-format", "ipfix", "-w", path.to_str().expect("plain"), &tcp()]);
+    run(&[
+        "flows",
+        "--flow-format",
+        "ipfix",
+        "-w",
+        path.to_str().expect("plain"),
+        &tcp(),
+    ]);
     let bytes = fs::read(path).expect("written");
     assert_eq!(&bytes[..2], [0, 10], "version 10");
 }

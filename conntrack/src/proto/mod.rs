@@ -80,6 +80,13 @@ impl Proto {
         }
     }
 
+    /// An established TCP connection: windows are not checked any more (`nf_ct_set_tcp_be_liberal`).
+    pub(crate) fn be_liberal(&mut self) {
+        if let Self::Tcp(t) = self {
+            t.be_liberal();
+        }
+    }
+
     /// Windows are to be learnt anew (`nf_ct_tcp_fixup`).
     pub(crate) fn forget_windows(&mut self) {
         if let Self::Tcp(t) = self {

@@ -5,6 +5,7 @@ mod control;
 mod events;
 mod hooks;
 mod icmp;
+mod ovs;
 mod parse;
 mod proc;
 mod sctp;

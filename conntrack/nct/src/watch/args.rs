@@ -37,7 +37,13 @@ pub(crate) struct Settings {
     pub(crate) sysctls: Vec<PathBuf>,
 
     /// What holds the connections; the result is the same
-    #[arg(long, value_enum, value_name = "NAME", default_value = "nulls", help_heading = "Settings")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        default_value = "nulls",
+        help_heading = "Settings"
+    )]
     pub(crate) store: AnyKind,
 }
 
@@ -165,7 +171,13 @@ pub(crate) enum Word {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Format {
     /// How to print; several with commas: extended,id
-    #[arg(short = 'o', long = "output", value_enum, value_name = "FORMAT", value_delimiter = ',')]
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_enum,
+        value_name = "FORMAT",
+        value_delimiter = ','
+    )]
     pub(crate) words: Vec<Word>,
 }
 
@@ -198,7 +210,14 @@ pub(crate) struct Events {
     #[command(flatten)]
     pub(crate) format: Format,
     /// Only these kinds; several with commas
-    #[arg(short = 'e', long = "event-mask", value_enum, value_name = "KIND", value_delimiter = ',', ignore_case = true)]
+    #[arg(
+        short = 'e',
+        long = "event-mask",
+        value_enum,
+        value_name = "KIND",
+        value_delimiter = ',',
+        ignore_case = true
+    )]
     pub(crate) kinds: Vec<EventWord>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,

@@ -299,7 +299,10 @@ impl Recorder {
 
     /// Looks at an event; the end of a connection makes a record.
     pub(crate) fn event(&mut self, e: &Queued) -> Result<(), Failure> {
-        let Body::Connection { snapshot, extra, .. } = &e.body else {
+        let Body::Connection {
+            snapshot, extra, ..
+        } = &e.body
+        else {
             return Ok(());
         };
         if e.kind() != Kind::Destroy {
@@ -307,7 +310,9 @@ impl Recorder {
         }
         let c = extra.as_ref().and_then(|c| c.parse().ok()).unwrap_or(0);
         let reason = match state(snapshot) {
-            Some("TIME_WAIT" | "CLOSE" | "LAST_ACK" | "CLOSED" | "SHUTDOWN_ACK_SENT") => End::Closed,
+            Some("TIME_WAIT" | "CLOSE" | "LAST_ACK" | "CLOSED" | "SHUTDOWN_ACK_SENT") => {
+                End::Closed
+            }
             _ if snapshot.timeout == 0 => End::Idle,
             _ => End::Forced,
         };

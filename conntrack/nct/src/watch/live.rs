@@ -48,7 +48,9 @@ impl Interface {
     pub(crate) fn open(name: &str) -> Result<Self, String> {
         let place = |e: nix::Error| match e {
             nix::Error::EPERM | nix::Error::EACCES => {
-                format!("{name}: not allowed; this needs root, or the capability CAP_NET_RAW (try sudo)")
+                format!(
+                    "{name}: not allowed; this needs root, or the capability CAP_NET_RAW (try sudo)"
+                )
             }
             e => format!("{name}: {e}"),
         };
@@ -100,12 +102,15 @@ impl Interface {
         let mut control = nix::cmsg_space!(TimeSpec);
         let mut parts = [IoSliceMut::new(&mut self.buffer)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
-        let got = match recvmsg::<LinkAddr>(self.fd.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-            Ok(got) => got,
-            // The interface went down and may come back.
-            Err(nix::Error::EAGAIN | nix::Error::EINTR | nix::Error::ENETDOWN) => return Ok(None),
-            Err(e) => return Err(e.into()),
-        };
+        let got =
+            match recvmsg::<LinkAddr>(self.fd.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+                Ok(got) => got,
+                // The interface went down and may come back.
+                Err(nix::Error::EAGAIN | nix::Error::EINTR | nix::Error::ENETDOWN) => {
+                    return Ok(None);
+                }
+                Err(e) => return Err(e.into()),
+            };
         // What this host sends to itself is seen twice on the loopback interface.
         if self.loopback && got.address.is_some_and(|a| a.pkttype() == OUTGOING) {
             return Ok(None);

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use nulls_conntrack::events::Kind;
 use nulls_conntrack::event_queue::Body;
+use nulls_conntrack::events::Kind;
 use nulls_conntrack::{EventQueue, EventReader, Filter, Nanos, format};
 
 use crate::capture::source::Capture;
@@ -61,11 +61,7 @@ fn listen(engine: &Engine, kinds: &[Kind]) -> EventReader {
 type Each<'a> = dyn FnMut(&mut Engine, Option<u32>) -> Result<(), Failure> + 'a;
 
 /// Reads the captures; `each` is called after every frame with the number of its connection. `Ok(false)`: something was wrong and has been told.
-fn feed(
-    from: &Captures,
-    engine: &mut Engine,
-    each: &mut Each<'_>,
-) -> Result<bool, Failure> {
+fn feed(from: &Captures, engine: &mut Engine, each: &mut Each<'_>) -> Result<bool, Failure> {
     let mut ok = true;
     for path in &from.files {
         let bar = progress(from, path);
@@ -192,7 +188,8 @@ fn print_events(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     for e in reader.by_ref() {
-        if matches!(&e.body, Body::Connection { snapshot, .. } if filter.matches_snapshot(snapshot)) {
+        if matches!(&e.body, Body::Connection { snapshot, .. } if filter.matches_snapshot(snapshot))
+        {
             printer.event(out, &e)?;
         }
     }
@@ -256,7 +253,11 @@ pub(crate) fn flows(o: &Flows) -> ExitCode {
 }
 
 /// What is expired and what is still open at the end.
-fn close(engine: &Engine, reader: &mut EventReader, recorder: &mut Recorder) -> Result<(), Failure> {
+fn close(
+    engine: &Engine,
+    reader: &mut EventReader,
+    recorder: &mut Recorder,
+) -> Result<(), Failure> {
     let now: Nanos = engine.now();
     let open = engine.numbers().dump(engine.tracker(), now);
     reader.try_for_each(|e| recorder.event(&e))?;

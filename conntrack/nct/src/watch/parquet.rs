@@ -54,7 +54,8 @@ impl<W: Write + Send> Parquet<W> {
                 format!("REQUIRED {kind} {name}{text}; ")
             })
             .collect();
-        let schema = parse_message_type(&format!("message flow {{ {columns} }}")).map_err(failed)?;
+        let schema =
+            parse_message_type(&format!("message flow {{ {columns} }}")).map_err(failed)?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .build();

@@ -126,7 +126,14 @@ impl Printer {
 
     /// Prints an event of a connection; those of expectations are not shown.
     pub(crate) fn event(&mut self, out: &mut impl Write, e: &Queued) -> Result<(), Failure> {
-        let (Some(record), Body::Connection { mask, snapshot, extra }) = (e.record(), &e.body)
+        let (
+            Some(record),
+            Body::Connection {
+                mask,
+                snapshot,
+                extra,
+            },
+        ) = (e.record(), &e.body)
         else {
             return Ok(());
         };

@@ -31,7 +31,9 @@ pub(crate) fn live(o: &Live) -> ExitCode {
 
 fn run(o: &Live, out: &mut impl Write) -> Result<bool, Failure> {
     if o.show == Show::Top && !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
-        return Err("the view of the busiest connections needs a terminal".to_owned().into());
+        return Err("the view of the busiest connections needs a terminal"
+            .to_owned()
+            .into());
     }
     let mut first = ACCOUNTING.to_vec();
     if !o.checksums {
@@ -39,8 +41,8 @@ fn run(o: &Live, out: &mut impl Write) -> Result<bool, Failure> {
     }
     let mut engine = Engine::new(&o.settings, &first)?;
     let filter = o.filter.only.clone().unwrap_or_default();
-    let mut reader = (o.show == Show::Events || o.flows.write.is_some())
-        .then(|| listen(&engine, &kinds(&[])));
+    let mut reader =
+        (o.show == Show::Events || o.flows.write.is_some()).then(|| listen(&engine, &kinds(&[])));
     let mut recorder = match o.flows.write {
         Some(_) => Some(Recorder::new(&o.flows, filter.clone())?),
         None => None,
@@ -65,7 +67,8 @@ fn run(o: &Live, out: &mut impl Write) -> Result<bool, Failure> {
     let mut next_tick = began;
     let mut frames = 0;
     while !stop.load(Ordering::Relaxed)
-        && o.seconds.is_none_or(|s| began.elapsed() < Duration::from_secs(s))
+        && o.seconds
+            .is_none_or(|s| began.elapsed() < Duration::from_secs(s))
         && o.packets.is_none_or(|n| frames < n)
     {
         let frame = interface

@@ -38,7 +38,10 @@ fn flows() -> Vec<Flow> {
         p.extend([0, 8, 0, 0]);
         p
     };
-    for (i, (six, back)) in [(false, false), (false, true), (true, false)].into_iter().enumerate() {
+    for (i, (six, back)) in [(false, false), (false, true), (true, false)]
+        .into_iter()
+        .enumerate()
+    {
         let data = header(six, back);
         let family = if six { Family::Ipv6 } else { Family::Ipv4 };
         let mut pkt = Packet::new(&data, family, (i as u64 + 1) * 1_000_000_000);
@@ -72,21 +75,33 @@ fn ipfix_messages_read_back() {
     let (mut rest, mut records, mut messages) = (bytes.as_slice(), Vec::new(), 0);
     while !rest.is_empty() {
         let len = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
-        let m = parse_ipfix_message(&&rest[..len], templates.clone(), known.clone()).expect("well-formed");
+        let m = parse_ipfix_message(&&rest[..len], templates.clone(), known.clone())
+            .expect("well-formed");
         assert_eq!(m.sequence_number as usize, records.len());
         records.extend(m.iter_data_records().cloned());
         rest = &rest[len..];
         messages += 1;
     }
-    assert_eq!((records.len(), messages), (600, 5), "templates, two of 256 and two of 44");
-    let get = |r: &ipfixrw::parser::DataRecord, name| r.values.get(&DataRecordKey::Str(name)).cloned();
+    assert_eq!(
+        (records.len(), messages),
+        (600, 5),
+        "templates, two of 256 and two of 44"
+    );
+    let get =
+        |r: &ipfixrw::parser::DataRecord, name| r.values.get(&DataRecordKey::Str(name)).cloned();
     let v4 = &records[0];
     use DataRecordValue::{DateTimeMilliseconds, Ipv4Addr, Ipv6Addr, U8, U16, U64};
-    assert_eq!(get(v4, "sourceIPv4Address"), Some(Ipv4Addr([10, 0, 0, 1].into())));
+    assert_eq!(
+        get(v4, "sourceIPv4Address"),
+        Some(Ipv4Addr([10, 0, 0, 1].into()))
+    );
     assert_eq!(get(v4, "destinationTransportPort"), Some(U16(53)));
     assert_eq!(get(v4, "octetTotalCount"), Some(U64(28)));
     assert_eq!(get(v4, "reverseOctetTotalCount"), Some(U64(28)));
-    assert_eq!(get(v4, "flowStartMilliseconds"), Some(DateTimeMilliseconds(1000)));
+    assert_eq!(
+        get(v4, "flowStartMilliseconds"),
+        Some(DateTimeMilliseconds(1000))
+    );
     assert_eq!(get(v4, "flowEndReason"), Some(U8(1)));
     assert_eq!(get(v4, "protocolIdentifier"), Some(U8(17)));
     let v6 = records
@@ -108,7 +123,8 @@ fn parquet_files_read_back() {
     let mut w = super::parquet::Parquet::new(file).expect("begun");
     flows().iter().for_each(|f| w.flow(f).expect("written"));
     w.finish().expect("written");
-    let reader = SerializedFileReader::new(std::fs::File::open(&dir).expect("there")).expect("Parquet");
+    let reader =
+        SerializedFileReader::new(std::fs::File::open(&dir).expect("there")).expect("Parquet");
     let rows: Vec<_> = reader
         .get_row_iter(None)
         .expect("rows")

@@ -86,20 +86,14 @@ impl View {
         let all = engine.numbers().dump(engine.tracker(), engine.now());
         self.invalid = engine.tracker().stats().invalid;
         self.take(
-            all.into_iter()
-                .filter(|(_, s)| filter.matches_snapshot(s)),
+            all.into_iter().filter(|(_, s)| filter.matches_snapshot(s)),
             engine.seen(),
             engine.now(),
         );
         self.entries = engine.tracker().net().count();
     }
 
-    fn take(
-        &mut self,
-        all: impl Iterator<Item = (u32, Snapshot)>,
-        seen: (u64, u64),
-        now: Nanos,
-    ) {
+    fn take(&mut self, all: impl Iterator<Item = (u32, Snapshot)>, seen: (u64, u64), now: Nanos) {
         let secs = now.saturating_sub(self.last_time) as f64 / 1e9;
         let per_second = |n: u64| if secs > 0.0 { n as f64 / secs } else { 0.0 };
         let mut bytes_now = HashMap::new();
@@ -186,7 +180,8 @@ impl View {
         let titles = [
             "PROTO", "STATE", "FROM", "TO", "RATE", "BYTES", "PACKETS", "LEFT",
         ];
-        let table = Table::new(rows, widths).header(Row::new(titles).style(Style::new().reversed()));
+        let table =
+            Table::new(rows, widths).header(Row::new(titles).style(Style::new().reversed()));
         frame.render_widget(table, body);
         let sorted = match self.sort {
             Sort::Rate => "rate",
@@ -274,7 +269,11 @@ mod tests {
     #[test]
     fn the_busiest_come_first_and_keys_change_that() {
         let mut v = View::default();
-        v.take([(1, flow(1, 5000)), (2, flow(2, 900))].into_iter(), (59, 5900), 1_000_000_000);
+        v.take(
+            [(1, flow(1, 5000)), (2, flow(2, 900))].into_iter(),
+            (59, 5900),
+            1_000_000_000,
+        );
         v.take(
             [(1, flow(1, 5000)), (2, flow(2, 2900))].into_iter(),
             (79, 7900),
@@ -290,7 +289,14 @@ mod tests {
         let mut t = Terminal::new(TestBackend::new(100, 8)).expect("a terminal");
         t.draw(|f| v.draw(f)).expect("drawn");
         let text = t.backend().to_string();
-        for word in ["2 connections", "2.0KB/s", "10.0.0.1:2", "10.0.0.2:80", "30s", "q quit"] {
+        for word in [
+            "2 connections",
+            "2.0KB/s",
+            "10.0.0.1:2",
+            "10.0.0.2:80",
+            "30s",
+            "q quit",
+        ] {
             assert!(text.contains(word), "no {word}: {text}");
         }
         assert!(text.find("10.0.0.1:2") < text.find("10.0.0.1:1"));
@@ -298,7 +304,12 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        for (n, text) in [(0.0, "0"), (999.0, "999"), (1000.0, "1.0K"), (2.5e9, "2.5G")] {
+        for (n, text) in [
+            (0.0, "0"),
+            (999.0, "999"),
+            (1000.0, "1.0K"),
+            (2.5e9, "2.5G"),
+        ] {
             assert_eq!(short(n), text);
         }
     }

@@ -164,6 +164,15 @@ impl Tcp {
         )
     }
 
+    /// Numbers out of the window do no harm from now on.
+    pub(super) fn be_liberal(&mut self) {
+        if self.state == State::Established {
+            for side in &mut self.seen {
+                side.flags |= FLAG_BE_LIBERAL;
+            }
+        }
+    }
+
     /// Packets went by unseen: take the next ones as they are.
     pub(super) fn forget_windows(&mut self) {
         if self.state == State::Established {
