@@ -45,6 +45,31 @@ pub enum Layout {
     Linux411,
 }
 
+/// What somebody needs tracking for (`NFPROTO_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HookFamily {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+    /// Both.
+    Inet,
+    /// A bridge: whatever it carries.
+    Bridge,
+}
+
+impl HookFamily {
+    /// The address families that this means.
+    #[must_use]
+    pub const fn families(self) -> &'static [Family] {
+        match self {
+            Self::Ipv4 => &[Family::Ipv4],
+            Self::Ipv6 => &[Family::Ipv6],
+            Self::Inet | Self::Bridge => &[Family::Ipv4, Family::Ipv6],
+        }
+    }
+}
+
 /// Something that looks at packets at a hook point.
 pub trait HookFn<S: Store>: Send + Sync {
     /// Called for each packet that gets here.
@@ -173,6 +198,14 @@ impl<S: Store> Pipeline<S> {
                 hook: f,
             },
         );
+    }
+
+    /// Takes the functions of that name from `hook`; returns how many there were.
+    pub fn unregister(&mut self, hook: Hook, name: &str) -> usize {
+        let v = &mut self.points[hook as usize];
+        let before = v.len();
+        v.retain(|e| e.name != name);
+        before - v.len()
     }
 
     /// Names and priorities of the hooks at `hook`, in order.

@@ -39,6 +39,7 @@ pub mod defrag;
 pub mod event_queue;
 pub mod events;
 pub mod expect;
+pub mod ext;
 pub mod filter;
 pub mod format;
 pub mod hash;

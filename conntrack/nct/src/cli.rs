@@ -166,6 +166,10 @@ pub(crate) struct Replay {
     /// With --case: write OUT/RECORDING/actual.jsonl instead of printing
     #[arg(long, value_name = "OUT", requires = "case", conflicts_with = "files")]
     pub(crate) out: Option<PathBuf>,
+
+    /// With --case: print what /proc/net/nf_conntrack showed after every packet, and what conntrack -E, -L and -S printed, as one JSON object
+    #[arg(long, requires = "case", conflicts_with = "trace")]
+    pub(crate) texts: bool,
 }
 
 /// Formats of the final table.

@@ -224,8 +224,15 @@ fn comparable(line: &str) -> String {
 
 #[test]
 fn our_entries_live_in_the_kernel_and_its_tool_prints_them_as_we_do() {
-    in_namespace("ctnetlink", &["ip", "conntrack"], || {
+    in_namespace("ctnetlink", &["ip", "conntrack", "nft"], || {
         let fd = netlink().expect("checked");
+        // The kernel keeps labels only where a rule sets some.
+        run(
+            "nft",
+            &[
+                "add table inet t; add chain inet t c { type filter hook input priority 0; }; add rule inet t c ct label set 5",
+            ],
+        );
         let ct = Tracker::new(
             NullsStore::<()>::new(1000, 64).expect("memory"),
             Config::default(),

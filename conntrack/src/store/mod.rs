@@ -78,6 +78,17 @@ pub unsafe trait Store: Send + Sync + 'static {
 
     /// The confirmed entry linked under `key`, counted, and which of its directions matched.
     fn find(&self, hash: u64, key: &Key) -> Option<(Self::Ref<'_>, Direction)>;
+    /// As [`find`](Store::find) for many keys at once, so that their cache misses may overlap; `found` is called for each, in order.
+    fn find_many<'a>(
+        &'a self,
+        links: &[Link],
+        found: &mut dyn FnMut(usize, Option<(Self::Ref<'a>, Direction)>),
+    ) {
+        for (i, link) in links.iter().enumerate() {
+            found(i, self.find(link.hash, &link.key));
+        }
+    }
+
     /// Links an entry under its original and its reply key. A bucket that already holds more than `chain_limit` entries refuses.
     ///
     /// # Errors

@@ -136,6 +136,22 @@ impl<U: Send + Sync> NullsStore<U> {
         r.matches(dir, key).then_some(r)
     }
 
+    /// What a look-up may tell of what it found.
+    fn visible<'a>(
+        (r, dir): (NullsRef<'a, U>, Direction),
+        key: &Key,
+    ) -> Option<(NullsRef<'a, U>, Direction)> {
+        if !r.is_confirmed() {
+            // Linked, but its maker has not said so yet: for the rest of the world it is not there.
+            return None;
+        }
+        // A flow to itself has the same key twice; the kernel meets the reply link first, because it was linked last.
+        let twice = dir == Direction::Original
+            && key.tuple.is_to_itself()
+            && r.matches(Direction::Reply, key);
+        Some((r, if twice { Direction::Reply } else { dir }))
+    }
+
     /// A look for writing. What is linked counts as taken even if it is not confirmed yet: its maker is about to.
     fn probe<'a: 'g, 'g>(
         &'a self,
@@ -186,18 +202,39 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
 
     fn find(&self, hash: u64, key: &Key) -> Option<(Self::Ref<'_>, Direction)> {
         let guard = rcu::pin();
-        let (r, dir) = self.table.find(&guard, hash, |x| {
+        let found = self.table.find(&guard, hash, |x| {
             self.get(x, key).map(|r| (r, Direction::from_bit(x)))
         })?;
-        if !r.is_confirmed() {
-            // Linked, but its maker has not said so yet: for the rest of the world it is not there.
-            return None;
+        Self::visible(found, key)
+    }
+
+    fn find_many<'a>(
+        &'a self,
+        links: &[Link],
+        found: &mut dyn FnMut(usize, Option<(Self::Ref<'a>, Direction)>),
+    ) {
+        /// Hashes that are copied at a time.
+        const SLICE: usize = 64;
+        let guard = rcu::pin();
+        for (n, slice) in links.chunks(SLICE).enumerate() {
+            let mut hashes = [0; SLICE];
+            for (h, l) in hashes.iter_mut().zip(slice) {
+                *h = l.hash;
+            }
+            self.table.find_many(
+                &guard,
+                &hashes[..slice.len()],
+                |x| self.pool.prefetch(x >> 1),
+                |i, x| {
+                    let r = self.get(x, &slice[i].key)?;
+                    Some((r, Direction::from_bit(x)))
+                },
+                |i, hit| {
+                    let hit = hit.and_then(|h| Self::visible(h, &slice[i].key));
+                    found(n * SLICE + i, hit);
+                },
+            );
         }
-        // A flow to itself has the same key twice; the kernel meets the reply link first, because it was linked last.
-        let twice = dir == Direction::Original
-            && key.tuple.is_to_itself()
-            && r.matches(Direction::Reply, key);
-        Some((r, if twice { Direction::Reply } else { dir }))
     }
 
     fn insert<'a>(

@@ -1,6 +1,7 @@
 //! Where a packet meets its connection (`nf_conntrack_in`).
 
 use super::Tracker;
+use super::batch::Hint;
 use crate::clock::{Jiffies, Nanos};
 use crate::conn::{Birth, EXT_ACCT, EXT_ECACHE, EXT_TSTAMP};
 use crate::events;
@@ -12,7 +13,7 @@ use crate::proto::icmp::{self, Before};
 use crate::proto::{self, Ctx, Outcome};
 use crate::reason::What;
 use crate::stats::Stat;
-use crate::status::{CtInfo, EXPECTED, HELPER, SEEN_REPLY};
+use crate::status::{CtInfo, DYING, EXPECTED, HELPER, SEEN_REPLY};
 use crate::store::Store;
 use crate::sysctl::Sysctl;
 use crate::tuple::{Direction, Family, Tuple, ipproto};
@@ -32,6 +33,16 @@ impl<S: Store> Tracker<S> {
     /// `Accept`, even for invalid packets; `Drop` when the table is full, or when a closed TCP connection could not be reopened because
     /// somebody else is just deleting it.
     pub fn track<'t>(&'t self, pkt: &mut Packet<'_, 't, S>, hook: Hook) -> Verdict {
+        self.track_found(pkt, hook, None)
+    }
+
+    /// As [`Tracker::track`]; `hint` is what an earlier look-up found.
+    pub(super) fn track_found<'t>(
+        &'t self,
+        pkt: &mut Packet<'_, 't, S>,
+        hook: Hook,
+        hint: Option<Hint<S::Ref<'t>>>,
+    ) -> Verdict {
         if pkt.nfct().info().is_some() {
             // The second pass of a looped packet, or not to be tracked.
             return Verdict::Accept;
@@ -56,7 +67,7 @@ impl<S: Store> Tracker<S> {
             reason: None,
         };
         let zone = zone_of(template.as_deref(), pkt.mark);
-        let (verdict, nfct) = self.follow(&mut cx, template.as_deref(), zone, pkt.now());
+        let (verdict, nfct) = self.follow(&mut cx, template.as_deref(), zone, pkt.now(), hint);
         let reason = cx.reason;
         pkt.set_nfct(nfct);
         pkt.set_reason(reason);
@@ -69,6 +80,7 @@ impl<S: Store> Tracker<S> {
         tmpl: Option<&Template>,
         zone: Zone,
         now: Nanos,
+        mut hint: Option<Hint<S::Ref<'t>>>,
     ) -> Found<'t, S> {
         if matches!(cx.protonum, ipproto::ICMP | ipproto::ICMPV6) {
             let related = match icmp::before(cx) {
@@ -85,7 +97,7 @@ impl<S: Store> Tracker<S> {
             }
         }
         loop {
-            let (entry, info) = match self.resolve(cx, tmpl, zone, now) {
+            let (entry, info) = match self.resolve(cx, tmpl, zone, now, hint.take()) {
                 Ok(Some(found)) => found,
                 Ok(None) => {
                     self.net.stats.inc(Stat::Invalid);
@@ -131,12 +143,21 @@ impl<S: Store> Tracker<S> {
         tmpl: Option<&Template>,
         zone: Zone,
         now: Nanos,
+        hint: Option<Hint<S::Ref<'t>>>,
     ) -> Result<Option<(S::Ref<'t>, CtInfo)>, TableFull> {
-        let Some(tuple) = parse::tuple(cx.data, 0, cx.l4, cx.family, cx.protonum) else {
-            return Ok(None);
+        let (link, early) = match hint {
+            Some(hint) => (hint.link, hint.found),
+            None => {
+                let tuple = parse::tuple(cx.data, 0, cx.l4, cx.family, cx.protonum);
+                let Some(tuple) = tuple else {
+                    return Ok(None);
+                };
+                (self.link(tuple, zone.id_for(Direction::Original)), None)
+            }
         };
-        let link = self.link(tuple, zone.id_for(Direction::Original));
-        if let Some((entry, dir)) = self.find_either(&link, zone, now) {
+        // What was found early may be gone by now.
+        let early = early.filter(|(entry, _)| !entry.has(DYING) && !entry.is_expired(now));
+        if let Some((entry, dir)) = early.or_else(|| self.find_either(&link, zone, now)) {
             let st = entry.status();
             let info = if dir == Direction::Reply {
                 CtInfo::EstablishedReply
@@ -223,6 +244,9 @@ impl<S: Store> Tracker<S> {
                 nat::follow(self, &entry, follow, now);
             }
         }
+        if let Some(hook) = self.birth_hook.get() {
+            hook(&entry);
+        }
         Ok(Some(self.core.store.publish(entry)))
     }
 
@@ -264,7 +288,7 @@ impl<S: Store> Tracker<S> {
     }
 }
 
-fn zone_of(tmpl: Option<&Template>, mark: u32) -> Zone {
+pub(super) fn zone_of(tmpl: Option<&Template>, mark: u32) -> Zone {
     let zone = tmpl.map_or(Zone::DEFAULT, |t| t.zone);
     if zone.from_mark {
         Zone {

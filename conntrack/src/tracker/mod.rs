@@ -1,5 +1,6 @@
 //! The tracker: look-up, creation, confirmation, deletion (`nf_conntrack_core.c`).
 
+mod batch;
 mod confirm;
 mod control;
 mod gc;
@@ -16,7 +17,7 @@ use crate::conn::{Conn, EXT_HELPER};
 use crate::events::Ear;
 use crate::expect::Expectations;
 use crate::hash::{HashKind, KeyHasher};
-use crate::hooks::HookFn;
+use crate::hooks::{HookFamily, HookFn};
 use crate::net::Net;
 use crate::packet::{Hook, Packet, Verdict};
 use crate::seqadj;
@@ -29,8 +30,8 @@ use crate::zone::NetId;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Settings of a table of connections, shared by all its namespaces.
 #[derive(Clone, Debug)]
@@ -71,6 +72,9 @@ struct Core<S> {
     make_room: AtomicBool,
 }
 
+/// What the application does with a connection that begins.
+type BirthHook<U> = Arc<dyn Fn(&Conn<U>) + Send + Sync>;
+
 /// The application's text for a connection.
 type Formatter<U> = Arc<dyn Fn(&Conn<U>) -> Option<String> + Send + Sync>;
 
@@ -80,6 +84,8 @@ pub struct Tracker<S: Store> {
     net: Arc<Net>,
     users: [AtomicUsize; 2],
     formatter: RwLock<Option<Formatter<S::User>>>,
+    /// Set once, so that packets read it without a lock.
+    birth_hook: OnceLock<BirthHook<S::User>>,
     helpers: RwLock<HashMap<String, Arc<dyn HookFn<S>>>>,
     pub(crate) expect: Expectations,
     pub(crate) ear: Ear<S::User>,
@@ -119,6 +125,7 @@ impl<S: Store> Tracker<S> {
             net: Arc::new(Net::new(id)),
             users,
             formatter: RwLock::new(None),
+            birth_hook: OnceLock::new(),
             helpers: RwLock::default(),
             expect: Expectations::default(),
             ear: Ear::default(),
@@ -210,10 +217,32 @@ impl<S: Store> Tracker<S> {
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
     }
 
+    /// As [`Tracker::enable`], for what rules are written for (`nf_ct_netns_get`): one family, both, or a bridge, which sees both.
+    pub fn netns_get(&self, what: HookFamily) {
+        what.families().iter().for_each(|f| self.enable(*f));
+    }
+
+    /// The reverse (`nf_ct_netns_put`).
+    pub fn netns_put(&self, what: HookFamily) {
+        what.families().iter().for_each(|f| self.disable(*f));
+    }
+
+    /// How many need tracking of `family` in this namespace.
+    #[must_use]
+    pub fn hook_users(&self, family: Family) -> usize {
+        self.users(family).load(Ordering::Relaxed)
+    }
+
     /// Has tracking of `family` users?
     #[must_use]
     pub fn is_enabled(&self, family: Family) -> bool {
         self.users(family).load(Ordering::Relaxed) != 0
+    }
+
+    /// Sets what is called for each connection of this namespace that a packet begins, before its protocol sees that packet: the place to fill the
+    /// application's slot. It may not call the tracker. False: there is one already, which stays.
+    pub fn set_birth_hook(&self, f: impl Fn(&Conn<S::User>) + Send + Sync + 'static) -> bool {
+        self.birth_hook.set(Arc::new(f)).is_ok()
     }
 
     /// Registers what connections with the helper `name` run for each packet that leaves (`nf_conntrack_helper_register`).

@@ -167,3 +167,81 @@ fn without_users_packets_pass_untouched() {
     p.forward(&ct, &mut Packet::new(&four, Family::Ipv4, 0));
     assert_eq!(ct.net().count(), 2);
 }
+
+/// Users are counted for each namespace and family; who comes first again finds TCP's windows forgotten (`nf_ct_tcp_fixup`).
+#[test]
+fn users_are_counted_per_namespace_and_family() {
+    use nulls_conntrack::hooks::HookFamily;
+    use nulls_conntrack::zone::NetId;
+    let a = nulls();
+    let b = a.namespace(NetId(1));
+    let users = |ct: &Nulls| [ct.hook_users(Family::Ipv4), ct.hook_users(Family::Ipv6)];
+    assert_eq!((users(&a), users(&b)), ([1, 1], [1, 1]));
+    a.netns_get(HookFamily::Inet);
+    a.netns_get(HookFamily::Ipv6);
+    b.netns_get(HookFamily::Bridge);
+    assert_eq!((users(&a), users(&b)), ([2, 3], [2, 2]));
+    for what in [HookFamily::Inet, HookFamily::Ipv6, HookFamily::Inet] {
+        a.netns_put(what);
+    }
+    assert_eq!((users(&a), users(&b)), ([0, 0], [2, 2]));
+    assert!(!a.is_enabled(Family::Ipv4) && b.is_enabled(Family::Ipv4));
+    a.netns_put(HookFamily::Ipv4);
+    assert_eq!(users(&a), [0, 0], "not below nothing");
+
+    let p = Pipeline::<Store>::new(Layout::Linux411);
+    let data = udp(C, 1, D, 53, 0);
+    let through = |ct: &Nulls| {
+        let mut pkt = Packet::new(&data, Family::Ipv4, 0);
+        assert_eq!(p.forward(ct, &mut pkt), Verdict::Accept);
+        ct.net().count()
+    };
+    assert_eq!((through(&a), through(&b)), (0, 1));
+
+    // An established connection; then nobody tracks for a while, and it goes on elsewhere.
+    a.netns_get(HookFamily::Ipv4);
+    let seg = |flags, seq, ack| Tcp {
+        flags,
+        seq,
+        ack,
+        win: 100,
+        ..Tcp::default()
+    };
+    for d in [
+        tcp(C, 1, D, 2, &seg("S", 0, 0)),
+        tcp(D, 2, C, 1, &seg("SA", 0, 1)),
+        tcp(C, 1, D, 2, &seg("A", 1, 1)),
+    ] {
+        pass(&a, &d, 0);
+    }
+    let far = tcp(C, 1, D, 2, &seg("A", 900_000, 1));
+    assert_eq!(pass(&a, &far, 0).state, PacketState::Invalid);
+    a.netns_get(HookFamily::Ipv4);
+    assert_eq!(
+        pass(&a, &far, 0).state,
+        PacketState::Invalid,
+        "the second user changes nothing"
+    );
+    a.netns_put(HookFamily::Ipv4);
+    a.netns_put(HookFamily::Ipv4);
+    a.netns_get(HookFamily::Ipv6);
+    assert_eq!(
+        pass(&a, &far, 0).state,
+        PacketState::Invalid,
+        "another family"
+    );
+    a.netns_get(HookFamily::Ipv4);
+    assert_eq!(pass(&a, &far, 0).state, PacketState::Established);
+}
+
+#[test]
+fn hooks_can_be_taken_away_again() {
+    let mut p = Pipeline::<Store>::new(Layout::Linux411);
+    assert_eq!(p.unregister(Hook::LocalIn, "helper"), 1);
+    assert_eq!(p.unregister(Hook::LocalIn, "helper"), 0);
+    assert_eq!(
+        p.list(Hook::LocalIn),
+        [(prio::CONNTRACK_CONFIRM, "confirm")]
+    );
+    assert_eq!(p.list(Hook::PostRouting).len(), 2);
+}

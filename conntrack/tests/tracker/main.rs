@@ -3,6 +3,7 @@
 mod clash;
 mod control;
 mod events;
+mod ext;
 mod hooks;
 mod icmp;
 mod ovs;
@@ -14,4 +15,5 @@ mod table;
 mod tcp;
 mod tcp_stories;
 mod threads;
+mod torture;
 mod udp;

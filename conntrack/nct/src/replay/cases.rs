@@ -103,7 +103,7 @@ fn case(store: AnyKind, dir: &Path, out: &mut impl Write) -> Result<(), Failure>
     }
 }
 
-fn side(macs: Option<([u8; 6], [u8; 6])>) -> Option<Side> {
+pub(super) fn side(macs: Option<([u8; 6], [u8; 6])>) -> Option<Side> {
     match macs?.1 {
         CLIENT_MAC => Some(Side::Client),
         SERVER_MAC => Some(Side::Server),
@@ -111,7 +111,7 @@ fn side(macs: Option<([u8; 6], [u8; 6])>) -> Option<Side> {
     }
 }
 
-fn apply(op: Op, router: &mut Router, now: Nanos) -> Result<(), String> {
+pub(super) fn apply(op: Op, router: &mut Router, now: Nanos) -> Result<(), String> {
     let ct = router.tracker();
     match op {
         Op::Flush => {

@@ -19,6 +19,7 @@ mod rules;
 pub(crate) mod settings;
 pub(crate) mod summary;
 pub(crate) mod table;
+mod texts;
 pub(crate) mod trace;
 
 /// What ends a replay early.
@@ -53,6 +54,8 @@ pub(crate) fn main(options: &Replay) -> ExitCode {
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let done = if options.case.is_empty() {
         captures::run(options, &mut out)
+    } else if options.texts {
+        texts::run(options, &mut out)
     } else {
         cases::run(options, &mut out)
     };
