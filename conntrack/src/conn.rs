@@ -57,6 +57,11 @@ pub(crate) struct Inner {
 pub(crate) struct Kin {
     /// Original tuple of the connection that announced this one.
     pub(crate) master: Option<Tuple>,
+    /// Held by the master and by each connection that it announced: so it knows how many of them there are, which the kernel's count of
+    /// references shows.
+    pub(crate) children: Arc<()>,
+    /// The master's.
+    pub(crate) parent: Option<Arc<()>>,
     /// What the FTP helper remembers.
     pub(crate) lines: Lines,
     /// Shifts of the sequence numbers, original and reply.
@@ -67,6 +72,12 @@ impl Inner {
     /// Made on first use.
     pub(crate) fn kin(&mut self) -> &mut Kin {
         self.kin.get_or_insert_default()
+    }
+
+    /// Connections that exist because this one announced them.
+    pub(crate) fn children(&self) -> u32 {
+        let kin = self.kin.as_ref();
+        kin.map_or(0, |k| (Arc::strong_count(&k.children) - 1) as u32)
     }
 
     /// Shifts of the sequence numbers; none unless a helper changed the length of something.

@@ -208,6 +208,7 @@ struct Notes {
 /// What a new connection gets from its master.
 pub(crate) struct Inheritance {
     pub(crate) master: Tuple,
+    pub(crate) parent: Arc<()>,
     pub(crate) mark: u32,
     pub(crate) helper: Option<&'static str>,
     pub(crate) follow: Option<Follow>,
@@ -373,6 +374,7 @@ impl<S: Store> Tracker<S> {
             self.net().stats.inc(Stat::ExpectNew);
             Inheritance {
                 master: note.master.key.tuple,
+                parent: Arc::clone(&master.inner().kin().children),
                 mark: master.mark(),
                 helper: note.what.helper,
                 follow: note.what.follow,

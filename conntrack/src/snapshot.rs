@@ -67,7 +67,7 @@ pub struct Snapshot {
     pub master: Option<Tuple>,
     /// Shifts of the TCP sequence numbers, original and reply, if a helper changed the length of something.
     pub seqadj: Option<[SeqAdj; 2]>,
-    /// References, the reader's own included.
+    /// References, the reader's own included, and one for each connection that this one has announced.
     pub uses: u32,
 }
 
@@ -93,7 +93,7 @@ impl Snapshot {
             helper: inner.helper.clone(),
             master: inner.master(),
             seqadj: c.has(status::SEQ_ADJUST).then(|| inner.seqadj()),
-            uses,
+            uses: uses + inner.children(),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::sysctl::Sysctl;
 use crate::tuple::{Direction, Tuple};
 use crate::zone::Zone;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Why the control plane's wish was not done. [`ControlError::errno`] is what the kernel would answer.
@@ -175,8 +176,9 @@ impl<S: Store> Tracker<S> {
                 inner.kin().seqadj = r.seqadj.map(Option::unwrap_or_default);
                 bits |= SEQ_ADJUST;
             }
-            if let Some(master) = master {
-                inner.kin().master = Some(master);
+            if let Some((master, parent)) = master {
+                let kin = inner.kin();
+                (kin.master, kin.parent) = (Some(master), Some(parent));
                 bits |= EXPECTED;
             }
         }
@@ -203,12 +205,14 @@ impl<S: Store> Tracker<S> {
         Ok(entry)
     }
 
-    fn master(&self, t: &Tuple, zone: Zone, now: Nanos) -> Result<Tuple, ControlError> {
+    /// Original tuple of the connection that is to be the master, and what counts its children.
+    fn master(&self, t: &Tuple, zone: Zone, now: Nanos) -> Result<(Tuple, Arc<()>), ControlError> {
         let (m, dir) = self.find(t, zone, now).ok_or(ControlError::NotFound)?;
         if dir != Direction::Original {
             return Err(ControlError::NotFound);
         }
-        Ok(m.tuple(Direction::Original))
+        let children = Arc::clone(&m.inner().kin().children);
+        Ok((m.tuple(Direction::Original), children))
     }
 
     /// An entry of this namespace that nobody else knows yet.

@@ -239,7 +239,12 @@ impl<S: Store> Tracker<S> {
             if let Some(helper) = announced.helper {
                 entry.attach_helper(helper.into());
             }
-            entry.inner().kin().master = Some(announced.master);
+            {
+                let mut inner = entry.inner();
+                let kin = inner.kin();
+                kin.master = Some(announced.master);
+                kin.parent = Some(announced.parent);
+            }
             if let Some(follow) = &announced.follow {
                 nat::follow(self, &entry, follow, now);
             }

@@ -153,6 +153,7 @@ fn update(
         if let Some(mark) = mark {
             conn.set_mark(mark);
         }
+        ct.report_change(conn, now);
     });
     result
 }
