@@ -116,7 +116,7 @@ pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
         workspace.package().join("survivors.txt"),
     )?)?;
     let (program, contents) = open(options)?;
-    let models: Vec<&Model> = contents.models.iter().filter(|m| !m.is_litmus()).collect();
+    let models: Vec<&Model> = contents.models.iter().filter(|m| !m.is_litmus() && !m.is_kernel()).collect();
     let mut names: BTreeSet<String> = contents.mutants.iter().cloned().collect();
     names.append(&mut seeded_bugs(&workspace.table_sources())?);
 

@@ -35,6 +35,12 @@ impl Model {
     pub fn is_litmus(&self) -> bool {
         self.name.starts_with("litmus/")
     }
+
+    /// Whether this is a model of one of the kernel's algorithms, which no mutant of the table concerns.
+    #[must_use]
+    pub fn is_kernel(&self) -> bool {
+        self.name.starts_with("kernel/")
+    }
 }
 
 /// All that a program contains.
