@@ -16,6 +16,7 @@
 //! Counters, marks, labels, times and the deadline of a living entry are read and written without regard to each other, as in the kernel.
 
 use crate::clock::{Jiffies, Nanos};
+use crate::events::{self, Cache};
 use crate::helper::ftp::Lines;
 use crate::net::Net;
 use crate::policy::TimeoutPolicy;
@@ -36,6 +37,10 @@ use std::sync::{Arc, OnceLock};
 pub(crate) const EXT_ACCT: u32 = 1;
 /// Extension: start and stop times are kept.
 pub(crate) const EXT_TSTAMP: u32 = 2;
+/// Extension: changes are noted for events.
+pub(crate) const EXT_ECACHE: u32 = 4;
+/// Extension: a helper is attached.
+pub(crate) const EXT_HELPER: u32 = 8;
 
 /// What the entry's lock protects.
 #[derive(Default)]
@@ -85,7 +90,6 @@ pub(crate) struct Birth<'a> {
     /// Hash of the original key.
     pub(crate) hash: u64,
     pub(crate) policy: Option<Arc<TimeoutPolicy>>,
-    pub(crate) helper: Option<Arc<str>>,
 }
 
 /// A connection. Reached through a store's counted references.
@@ -106,11 +110,10 @@ pub struct Conn<U = ()> {
     stop: AtomicU64,
     labels: [AtomicU32; 4],
     user: UserSlot<U>,
-    /// Makes entry and count five whole cache lines, so that every entry in the pool begins where a line does.
-    _pad: [u64; PAD],
+    events: Cache,
 }
 
-const PAD: usize = 1;
+// Entry and count are five whole cache lines, so that every entry in the pool begins where a line does.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Conn<u8>>() + 8 == 5 * 64);
 
@@ -133,7 +136,7 @@ impl<U> Conn<U> {
             stop: AtomicU64::new(0),
             labels: Default::default(),
             user: UserSlot::new(),
-            _pad: [0; PAD],
+            events: Cache::default(),
         }
     }
 
@@ -248,6 +251,13 @@ impl<U> Conn<U> {
 
     /// Sets the mark (rules, and `conntrack -U`).
     pub fn set_mark(&self, mark: u32) {
+        if self.mark.swap(mark, Ordering::Relaxed) != mark {
+            self.note(events::mask::MARK);
+        }
+    }
+
+    /// Sets the mark of a connection that begins.
+    pub(crate) fn inherit_mark(&self, mark: u32) {
         self.mark.store(mark, Ordering::Relaxed);
     }
 
@@ -259,10 +269,15 @@ impl<U> Conn<U> {
 
     /// Changes label bits: each word becomes `(old & !mask) ^ data`.
     pub fn set_labels(&self, data: [u32; 4], mask: [u32; 4]) {
+        let mut changed = false;
         for i in 0..4 {
-            let _ = self.labels[i].fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
-                Some((old & !mask[i]) ^ data[i])
-            });
+            let new = |old| (old & !mask[i]) ^ data[i];
+            let old = self.labels[i]
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(new(old)));
+            changed |= old.is_ok_and(|old| new(old) != old);
+        }
+        if changed {
+            self.note(events::mask::LABEL);
         }
     }
 
@@ -302,8 +317,36 @@ impl<U> Conn<U> {
             .then(|| (c[0].load(Ordering::Relaxed), c[1].load(Ordering::Relaxed)))
     }
 
+    /// Sets the counters of both directions to 0 (`GET_CTRZERO`). Packets counted between reading and this are lost.
+    pub fn zero_counters(&self) {
+        for c in self.counters.iter().flatten() {
+            c.store(0, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn has_ext(&self, ext: u32) -> bool {
         self.ext.load(Ordering::Relaxed) & ext != 0
+    }
+
+    /// Are changes noted for events?
+    pub(crate) fn has_events(&self) -> bool {
+        self.has_ext(EXT_ECACHE)
+    }
+
+    /// Nothing is told of this connection.
+    pub(crate) fn without_events(&self) {
+        self.ext.fetch_and(!EXT_ECACHE, Ordering::Relaxed);
+    }
+
+    /// Notes what happened, for the event when the packet leaves (`nf_conntrack_event_cache`).
+    pub(crate) fn note(&self, bits: u32) {
+        if self.has_events() {
+            self.events.set(bits);
+        }
+    }
+
+    pub(crate) fn event_cache(&self) -> &Cache {
+        &self.events
     }
 
     /// Counts a packet (`nf_ct_acct_add`).
@@ -355,8 +398,20 @@ impl<U> Conn<U> {
         if self.is_confirmed() || !self.set_status(status::HELPER) {
             return false;
         }
-        self.inner.lock().helper = Some(name.into());
+        self.attach_helper(name.into());
         true
+    }
+
+    /// What the protocol remembers, as far as dumps show it.
+    #[must_use]
+    pub fn proto_info(&self) -> crate::snapshot::ProtoInfo {
+        self.inner().proto.info()
+    }
+
+    /// Attaches a helper to a new connection, whatever its status says.
+    pub(crate) fn attach_helper(&self, name: Arc<str>) {
+        self.inner.lock().helper = Some(name);
+        self.ext.fetch_or(EXT_HELPER, Ordering::Relaxed);
     }
 
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -383,10 +438,10 @@ impl<U> Conn<U> {
         for l in &self.labels {
             l.store(0, Ordering::Relaxed);
         }
+        self.events.reset();
         *self.inner.lock() = Inner {
             net: Some(Arc::clone(b.net)),
             policy: b.policy,
-            helper: b.helper,
             ..Inner::default()
         };
         // Release: whoever takes a reference with Acquire after the count became 1 sees all of this.

@@ -6,6 +6,7 @@
 
 use crate::clock::Nanos;
 use crate::conn::Conn;
+use crate::events::{ExpectEvent, Kind};
 use crate::stats::Stat;
 use crate::status::{CONFIRMED, DYING};
 use crate::store::Store;
@@ -17,21 +18,85 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is expected. The source port is any.
+/// What is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expectation {
     /// Where it comes from; from anywhere when `None`.
     pub src: Option<IpAddr>,
+    /// Source port; any when `None`.
+    pub sport: Option<u16>,
     /// Where it goes.
     pub dst: IpAddr,
     /// Transport protocol.
     pub protonum: u8,
     /// Destination port.
     pub dport: u16,
+    /// Not used up by the first connection that fits (`NF_CT_EXPECT_PERMANENT`).
+    pub permanent: bool,
+    /// Helper that the connection gets.
+    pub helper: Option<&'static str>,
     /// How the connection is translated when it comes.
     pub follow: Option<Follow>,
+}
+
+impl Expectation {
+    /// One connection from `src` (or anywhere), any port, to `dst` and `dport`; not translated, without a helper.
+    #[must_use]
+    pub const fn new(src: Option<IpAddr>, dst: IpAddr, protonum: u8, dport: u16) -> Self {
+        Self {
+            src,
+            sport: None,
+            dst,
+            protonum,
+            dport,
+            permanent: false,
+            helper: None,
+            follow: None,
+        }
+    }
+
+    fn place(&self) -> Place {
+        (self.dst, self.dport, self.protonum)
+    }
+
+    /// Tuple and mask are the same (`expect_matches`).
+    fn same(&self, other: &Self) -> bool {
+        self.place() == other.place() && self.src == other.src && self.sport == other.sport
+    }
+
+    /// A connection could fit both (`expect_clash`).
+    fn meets(&self, other: &Self) -> bool {
+        fn common<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+            a.is_none() || b.is_none() || a == b
+        }
+        self.place() == other.place()
+            && common(self.src, other.src)
+            && common(self.sport, other.sport)
+    }
+
+    fn fits(&self, t: &Tuple) -> bool {
+        self.src.is_none_or(|a| a == t.src()) && self.sport.is_none_or(|p| p == t.src_l4())
+    }
+}
+
+/// An expectation as dumps show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expected {
+    /// What is expected.
+    pub what: Expectation,
+    /// Original tuple of the connection that announced it.
+    pub master: Tuple,
+    /// Its zone.
+    pub zone: Zone,
+    /// Name of the announcing connection's helper.
+    pub helper: Option<Arc<str>>,
+    /// Class within that helper.
+    pub class: u32,
+    /// Whole seconds left.
+    pub timeout: u32,
 }
 
 /// Translation of an announced connection, as its master is (`nf_nat_follow_master`).
@@ -43,10 +108,12 @@ pub struct Follow {
     pub dst: (IpAddr, u16),
 }
 
-/// What a helper allows its connections.
+/// What a helper allows its connections (`struct nf_conntrack_expect_policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Expectations of one master at a time; one more makes it forget the oldest.
+    /// Number of the class of expectations that this is about; a helper with one kind of them has class 0.
+    pub class: u32,
+    /// Expectations of this class that one master has at a time; one more makes it forget the oldest. 0 = no limit.
     pub max: usize,
     /// Seconds until an expectation is given up.
     pub timeout: u32,
@@ -55,8 +122,10 @@ pub struct Policy {
 /// Why nothing is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectError {
-    /// Another connection expects the same (`EBUSY`).
+    /// Something is expected already that the same connection could fit (`EBUSY`).
     Busy,
+    /// The same is expected in another class (`EALREADY`).
+    Already,
     /// Too many expectations (`EMFILE`).
     Full,
 }
@@ -64,7 +133,8 @@ pub enum ExpectError {
 impl fmt::Display for ExpectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Busy => "another connection expects the same",
+            Self::Busy => "something else is expected there",
+            Self::Already => "the same is expected already",
             Self::Full => "too many expectations",
         })
     }
@@ -88,15 +158,34 @@ impl Master {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Note {
     what: Expectation,
+    class: u32,
+    helper: Option<Arc<str>>,
     master: Master,
+    /// Does the master have events?
+    events: bool,
     zone: Zone,
     deadline: Nanos,
     /// Order of making.
     serial: u64,
 }
+
+impl Note {
+    fn shown(&self, now: Nanos) -> Expected {
+        Expected {
+            what: self.what,
+            master: self.master.key.tuple,
+            zone: self.zone,
+            helper: self.helper.clone(),
+            class: self.class,
+            timeout: u32::try_from(self.deadline.saturating_sub(now) / SECOND).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+const SECOND: Nanos = 1_000_000_000;
 
 /// Destination, by which notes are found.
 type Place = (IpAddr, u16, u8);
@@ -112,6 +201,7 @@ pub(crate) struct Expectations {
 #[derive(Debug, Default)]
 struct Notes {
     places: HashMap<Place, Vec<Note>>,
+    len: usize,
     serial: u64,
 }
 
@@ -119,22 +209,31 @@ struct Notes {
 pub(crate) struct Inheritance {
     pub(crate) master: Tuple,
     pub(crate) mark: u32,
+    pub(crate) helper: Option<&'static str>,
     pub(crate) follow: Option<Follow>,
 }
 
 impl Notes {
-    fn len(&self) -> usize {
-        self.places.values().map(Vec::len).sum()
-    }
-
-    /// Removes what `gone` says; returns how many.
-    fn remove_if(&mut self, mut gone: impl FnMut(&Note) -> bool) -> usize {
-        let before = self.len();
+    /// Removes what `gone` says, oldest first.
+    fn take(&mut self, mut gone: impl FnMut(&Note) -> bool) -> Vec<Note> {
+        let mut taken = Vec::new();
         self.places.retain(|_, notes| {
-            notes.retain(|n| !gone(n));
+            taken.extend(notes.extract_if(.., |n| gone(n)));
             !notes.is_empty()
         });
-        before - self.len()
+        self.len -= taken.len();
+        taken.sort_by_key(|n| n.serial);
+        taken
+    }
+
+    fn add(&mut self, note: Note) {
+        self.serial += 1;
+        let serial = self.serial;
+        self.len += 1;
+        self.places
+            .entry(note.what.place())
+            .or_default()
+            .push(Note { serial, ..note });
     }
 }
 
@@ -157,51 +256,92 @@ impl<S: Store> Tracker<S> {
         policy: Policy,
         now: Nanos,
     ) -> Result<(), ExpectError> {
-        let expect = &self.expect;
         let me = Master::of(master);
-        let mut notes = expect.notes.lock();
-        let mut gone = notes.remove_if(|n| n.deadline <= now || (n.master == me && n.what == what));
-        let place = (what.dst, what.dport, what.protonum);
-        let meets = |n: &Note| n.what.src.is_none() || what.src.is_none() || n.what.src == what.src;
-        let busy = notes
-            .places
-            .get(&place)
-            .is_some_and(|there| there.iter().any(|n| n.master != me && meets(n)));
-        let mine: Vec<u64> = notes
-            .places
-            .values()
-            .flatten()
-            .filter(|n| n.master == me)
-            .map(|n| n.serial)
-            .collect();
-        if !busy && mine.len() >= policy.max {
-            let oldest = mine.iter().min().copied();
-            gone += notes.remove_if(|n| Some(n.serial) == oldest);
-        }
-        let len = notes.len();
-        let full = len >= self.knob(Sysctl::ExpectMax) as usize;
-        let result = if busy {
-            Err(ExpectError::Busy)
-        } else if full {
-            Err(ExpectError::Full)
-        } else {
-            notes.serial += 1;
+        let helper = master.helper();
+        let events = master.has_events();
+        let mut notes = self.expect.notes.lock();
+        self.drop_notes(&mut notes, now, |n| n.deadline <= now);
+        let result = self.place(&mut notes, &me, &what, policy, now);
+        if result.is_ok() {
             let note = Note {
                 what,
+                class: policy.class,
+                helper,
                 master: me,
+                events,
                 zone: master.zone(),
-                deadline: now.saturating_add(Nanos::from(policy.timeout) * 1_000_000_000),
-                serial: notes.serial,
+                deadline: now.saturating_add(Nanos::from(policy.timeout) * SECOND),
+                serial: 0,
             };
-            notes.places.entry(place).or_default().push(note);
             self.net().stats.inc(Stat::ExpectCreate);
-            Ok(())
-        };
-        expect
-            .count
-            .store(len + usize::from(result.is_ok()), Ordering::Relaxed);
-        self.net().stats.add(Stat::ExpectDelete, gone as u64);
+            self.tell(Kind::New, &note, now);
+            notes.add(note);
+        }
+        self.expect.count.store(notes.len, Ordering::Relaxed);
         result
+    }
+
+    /// Makes room for an expectation, or tells why there is none (`__nf_ct_expect_check`).
+    fn place(
+        &self,
+        notes: &mut Notes,
+        me: &Master,
+        what: &Expectation,
+        policy: Policy,
+        now: Nanos,
+    ) -> Result<(), ExpectError> {
+        // The youngest is met first, and an identical one ends the search.
+        let there = notes.places.get(&what.place());
+        let met = there
+            .into_iter()
+            .flatten()
+            .rev()
+            .find(|n| n.what.meets(what));
+        if let Some(n) = met {
+            if n.master != *me || !n.what.same(what) {
+                return Err(ExpectError::Busy);
+            }
+            if n.class != policy.class {
+                return Err(ExpectError::Already);
+            }
+            let serial = n.serial;
+            self.drop_notes(notes, now, |n| n.serial == serial);
+        }
+        let mine = |n: &&Note| n.master == *me && n.class == policy.class;
+        let all = || notes.places.values().flatten();
+        if policy.max != 0 && all().filter(mine).count() >= policy.max {
+            let oldest = all().filter(mine).map(|n| n.serial).min();
+            self.drop_notes(notes, now, |n| Some(n.serial) == oldest);
+        }
+        if notes.len >= self.knob(Sysctl::ExpectMax) as usize {
+            return Err(ExpectError::Full);
+        }
+        Ok(())
+    }
+
+    /// Removes notes and tells it; returns how many.
+    fn drop_notes(&self, notes: &mut Notes, now: Nanos, gone: impl FnMut(&Note) -> bool) -> usize {
+        if notes.len == 0 {
+            return 0;
+        }
+        let taken = notes.take(gone);
+        for note in &taken {
+            self.tell(Kind::Destroy, note, now);
+        }
+        self.expect.count.store(notes.len, Ordering::Relaxed);
+        self.net().stats.add(Stat::ExpectDelete, taken.len() as u64);
+        taken.len()
+    }
+
+    fn tell(&self, kind: Kind, note: &Note, now: Nanos) {
+        if note.events && self.ear.is_open() {
+            let expected = note.shown(now);
+            self.ear.tell_expectation(&ExpectEvent {
+                kind,
+                expected,
+                now,
+            });
+        }
     }
 
     /// Is the connection that begins with `tuple` expected? Then the expectation is fulfilled (`nf_ct_find_expectation`).
@@ -210,62 +350,58 @@ impl<S: Store> Tracker<S> {
         if !expect.any() {
             return None;
         }
-        let fits = |n: &Note| {
-            n.deadline > now && n.zone.id == zone.id && n.what.src.is_none_or(|a| a == tuple.src())
-        };
+        let fits = |n: &Note| n.deadline > now && n.zone.id == zone.id && n.what.fits(tuple);
         let place = (tuple.dst(), tuple.dst_l4(), tuple.protonum());
-        let note = *expect
+        let note = expect
             .notes
             .lock()
             .places
             .get(&place)?
             .iter()
             .rev()
-            .find(|n| fits(n))?;
+            .find(|n| fits(n))
+            .cloned()?;
         // Without the lock: whoever looks for the master may have to delete it, and its notes with it.
         let (master, _) = self.find(&note.master.key.tuple, note.zone, now)?;
         if master.id() != note.master.id || master.status() & (CONFIRMED | DYING) != CONFIRMED {
             return None;
         }
         // Of several that fit the same note one gets it.
-        let taken = self.forget_expectations(|n| n.serial == note.serial);
-        (taken == 1).then(|| {
+        let mine = note.what.permanent
+            || self.drop_notes(&mut expect.notes.lock(), now, |n| n.serial == note.serial) == 1;
+        mine.then(|| {
             self.net().stats.inc(Stat::ExpectNew);
             Inheritance {
                 master: note.master.key.tuple,
                 mark: master.mark(),
+                helper: note.what.helper,
                 follow: note.what.follow,
             }
         })
     }
 
     /// A connection goes, and what it expected with it (`nf_ct_remove_expectations`).
-    pub(crate) fn forget_expectations_of(&self, master: &Conn<S::User>) {
+    pub(crate) fn forget_expectations_of(&self, master: &Conn<S::User>, now: Nanos) {
         if self.expect.any() {
             let me = Master::of(master);
-            self.forget_expectations(|n| n.master == me);
+            self.drop_notes(&mut self.expect.notes.lock(), now, |n| n.master == me);
         }
     }
 
-    fn forget_expectations(&self, gone: impl FnMut(&Note) -> bool) -> usize {
-        let mut notes = self.expect.notes.lock();
-        let n = notes.remove_if(gone);
-        self.expect.count.store(notes.len(), Ordering::Relaxed);
-        self.net().stats.add(Stat::ExpectDelete, n as u64);
-        n
+    /// Gives up what has been expected for too long. [`Tracker::gc`] does it, and [`Tracker::expectations`].
+    pub(crate) fn expire_expectations(&self, now: Nanos) {
+        if self.expect.any() {
+            self.drop_notes(&mut self.expect.notes.lock(), now, |n| n.deadline <= now);
+        }
     }
 
-    /// What is expected at `now`, oldest first.
+    /// What is expected at `now`, oldest first (`/proc/net/nf_conntrack_expect`).
     #[must_use]
-    pub fn expectations(&self, now: Nanos) -> Vec<Expectation> {
+    pub fn expectations(&self, now: Nanos) -> Vec<Expected> {
+        self.expire_expectations(now);
         let notes = self.expect.notes.lock();
-        let mut live: Vec<&Note> = notes
-            .places
-            .values()
-            .flatten()
-            .filter(|n| n.deadline > now)
-            .collect();
+        let mut live: Vec<&Note> = notes.places.values().flatten().collect();
         live.sort_by_key(|n| n.serial);
-        live.iter().map(|n| n.what).collect()
+        live.iter().map(|n| n.shown(now)).collect()
     }
 }

@@ -9,6 +9,7 @@ use crate::tracker::Tracker;
 use crate::tuple::{Direction, ipproto};
 
 const POLICY: Policy = Policy {
+    class: 0,
     max: 4,
     timeout: 180,
 };
@@ -26,13 +27,7 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
     let _ = ct.set_timeout(conn, MASTER_TIMEOUT, pkt.now());
     let original = conn.tuple(Direction::Original);
     for port in udp_payload(pkt).map(ports).unwrap_or_default() {
-        let what = Expectation {
-            src: Some(original.src()),
-            dst: original.dst(),
-            protonum: ipproto::TCP,
-            dport: port,
-            follow: None,
-        };
+        let what = Expectation::new(Some(original.src()), original.dst(), ipproto::TCP, port);
         if announce(ct, pkt, what, POLICY, "amanda") != Verdict::Accept {
             return Verdict::Drop;
         }

@@ -16,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const PORTS_TRIED: usize = 128;
 
 const POLICY: Policy = Policy {
+    class: 0,
     max: 1,
     timeout: 300,
 };
@@ -112,13 +113,7 @@ fn expect<S: Store>(
     } else {
         Direction::Original
     });
-    let mut what = Expectation {
-        src: Some(other.src()),
-        dst: other.dst(),
-        protonum: ipproto::TCP,
-        dport: port,
-        follow: None,
-    };
+    let mut what = Expectation::new(Some(other.src()), other.dst(), ipproto::TCP, port);
     if !conn.has(status::SRC_NAT | status::DST_NAT) {
         return announce(ct, pkt, what, POLICY, "ftp");
     }

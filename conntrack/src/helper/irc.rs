@@ -9,6 +9,7 @@ use crate::tuple::{Direction, ipproto};
 use std::net::{IpAddr, Ipv4Addr};
 
 const POLICY: Policy = Policy {
+    class: 0,
     max: 8,
     timeout: 300,
 };
@@ -40,13 +41,7 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
     let Some((_, dport)) = offer else {
         return Verdict::Accept;
     };
-    let what = Expectation {
-        src: None,
-        dst: answers.dst(),
-        protonum: ipproto::TCP,
-        dport,
-        follow: None,
-    };
+    let what = Expectation::new(None, answers.dst(), ipproto::TCP, dport);
     announce(ct, pkt, what, POLICY, "irc")
 }
 

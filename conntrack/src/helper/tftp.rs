@@ -8,6 +8,7 @@ use crate::tracker::Tracker;
 use crate::tuple::{Direction, ipproto};
 
 const POLICY: Policy = Policy {
+    class: 0,
     max: 1,
     timeout: 300,
 };
@@ -21,12 +22,6 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
         return Verdict::Accept;
     }
     let reply = conn.tuple(Direction::Reply);
-    let what = Expectation {
-        src: Some(reply.src()),
-        dst: reply.dst(),
-        protonum: ipproto::UDP,
-        dport: reply.dst_l4(),
-        follow: None,
-    };
+    let what = Expectation::new(Some(reply.src()), reply.dst(), ipproto::UDP, reply.dst_l4());
     announce(ct, pkt, what, POLICY, "tftp")
 }

@@ -2,6 +2,7 @@
 
 use super::{Ctx, Outcome, Proto};
 use crate::conn::Conn;
+use crate::events;
 use crate::status::{ASSURED, CONFIRMED, CtInfo, NAT_CLASH, SEEN_REPLY};
 use crate::sysctl::Sysctl;
 
@@ -29,8 +30,8 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
         cx.refresh(c, info, unreplied);
     } else {
         cx.refresh(c, info, stream);
-        if st & (NAT_CLASH | ASSURED) == 0 {
-            c.set_status(ASSURED);
+        if st & (NAT_CLASH | ASSURED) == 0 && c.set_status(ASSURED) {
+            c.note(events::mask::ASSURED);
         }
     }
     Outcome::Accept

@@ -2,6 +2,7 @@
 
 use super::{Ctx, Outcome, Proto};
 use crate::conn::{Conn, Inner};
+use crate::events;
 use crate::parse::{be16, be32};
 use crate::reason::What;
 use crate::snapshot::ProtoInfo;
@@ -26,6 +27,18 @@ enum State {
 }
 
 impl State {
+    const ALL: [Self; 9] = [
+        Self::None,
+        Self::Closed,
+        Self::CookieWait,
+        Self::CookieEchoed,
+        Self::Established,
+        Self::ShutdownSent,
+        Self::ShutdownRecd,
+        Self::ShutdownAckSent,
+        Self::HeartbeatSent,
+    ];
+
     const fn name(self) -> &'static str {
         match self {
             Self::None => "NONE",
@@ -141,6 +154,18 @@ impl Sctp {
             state: self.state.name(),
             vtag: self.vtag,
         }
+    }
+
+    /// Takes over what the control plane says (`nlattr_to_sctp`). False for a state that is none.
+    pub(super) fn set(&mut self, state: u8, vtag: [Option<u32>; 2]) -> bool {
+        let Some(state) = State::ALL.get(usize::from(state)) else {
+            return false;
+        };
+        self.state = *state;
+        for (old, new) in self.vtag.iter_mut().zip(vtag) {
+            *old = new.unwrap_or(*old);
+        }
+        true
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -342,8 +367,11 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
             refresh = false;
         }
         s.state = new;
-        if old != new && new == State::Established {
-            c.set_status(ASSURED);
+        if old != new {
+            c.note(events::mask::PROTOINFO);
+            if new == State::Established && c.set_status(ASSURED) {
+                c.note(events::mask::ASSURED);
+            }
         }
     }
     if refresh {

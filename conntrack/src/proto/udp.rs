@@ -3,6 +3,7 @@
 use super::{Ctx, Outcome, Proto};
 use crate::clock::Jiffies;
 use crate::conn::Conn;
+use crate::events;
 use crate::parse::be16;
 use crate::reason::What;
 use crate::status::{ASSURED, CONFIRMED, CtInfo, NAT_CLASH, SEEN_REPLY};
@@ -55,8 +56,8 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
     // A question and its answer are no stream; what still talks two seconds after it began is.
     let is_stream = st & SEEN_REPLY != 0 && stream_from.until(cx.now) < 0;
     cx.refresh(c, info, if is_stream { replied } else { unreplied });
-    if is_stream && st & (NAT_CLASH | ASSURED) == 0 {
-        c.set_status(ASSURED);
+    if is_stream && st & (NAT_CLASH | ASSURED) == 0 && c.set_status(ASSURED) {
+        c.note(events::mask::ASSURED);
     }
     Outcome::Accept
 }
@@ -92,8 +93,8 @@ pub(super) fn lite_packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Out
         Sysctl::UdpTimeout
     };
     super::simple(cx, c, info, knob);
-    if st & SEEN_REPLY != 0 && st & (NAT_CLASH | ASSURED) == 0 {
-        c.set_status(ASSURED);
+    if st & SEEN_REPLY != 0 && st & (NAT_CLASH | ASSURED) == 0 && c.set_status(ASSURED) {
+        c.note(events::mask::ASSURED);
     }
     Outcome::Accept
 }

@@ -2,11 +2,12 @@
 
 use super::Tracker;
 use crate::clock::{HZ, Jiffies};
-use crate::conn::Conn;
+use crate::conn::{Conn, EXT_HELPER};
+use crate::events::mask;
 use crate::packet::{Hook, Packet, SkbNfct, Verdict};
 use crate::proto;
 use crate::stats::Stat;
-use crate::status::{CONFIRMED, CtInfo, DYING, FIXED_TIMEOUT, NAT_CLASH};
+use crate::status::{CONFIRMED, CtInfo, DYING, EXPECTED, FIXED_TIMEOUT, NAT_CLASH};
 use crate::store::{InsertError, Store};
 use crate::tuple::Direction;
 use std::cell::Cell;
@@ -20,12 +21,28 @@ impl<S: Store> Tracker<S> {
         let Some(c) = pkt.conn() else {
             return Verdict::Accept;
         };
-        if c.is_confirmed()
-            || pkt
-                .nfct()
-                .info()
-                .is_none_or(|i| i.dir() != Direction::Original)
+        let verdict = if c.is_confirmed() {
+            Verdict::Accept
+        } else {
+            self.enter(pkt)
+        };
+        // After a clash it may be another entry.
+        if let Some(c) = pkt
+            .conn()
+            .filter(|c| verdict == Verdict::Accept && c.has_events())
         {
+            self.ear.deliver(c, 0, pkt.now());
+        }
+        verdict
+    }
+
+    /// `__nf_conntrack_confirm`.
+    fn enter<'t>(&'t self, pkt: &mut Packet<'_, 't, S>) -> Verdict {
+        let Some(c) = pkt.conn() else {
+            return Verdict::Accept;
+        };
+        let original = |i: CtInfo| i.dir() == Direction::Original;
+        if !pkt.nfct().info().is_some_and(original) {
             return Verdict::Accept;
         }
         if c.has(DYING) {
@@ -46,6 +63,16 @@ impl<S: Store> Tracker<S> {
         // Nobody reads the deadline before CONFIRMED is set.
         entry.set_deadline(now.plus(relative));
         entry.stamp_start(pkt.now());
+        // Noted before anybody can see the entry, and so delete it.
+        let beginning = if entry.has(EXPECTED) {
+            mask::RELATED
+        } else {
+            mask::NEW
+        };
+        entry.note(beginning);
+        if entry.has_ext(EXT_HELPER) {
+            entry.note(mask::HELPER);
+        }
         match self
             .core
             .store
@@ -61,6 +88,9 @@ impl<S: Store> Tracker<S> {
             }
             Err(e) => {
                 entry.set_deadline(relative);
+                entry
+                    .event_cache()
+                    .clear(mask::NEW | mask::RELATED | mask::HELPER);
                 match e {
                     InsertError::Clash { winner, .. } => self.resolve_clash(pkt, entry, winner),
                     InsertError::ChainTooLong => {
@@ -115,6 +145,8 @@ impl<S: Store> Tracker<S> {
     /// Only the original tuple is taken, by a flow that was translated differently: for a second, answers shall find this one.
     fn link_reply_only<'t>(&'t self, pkt: &mut Packet<'_, 't, S>, loser: &S::Ref<'t>) -> bool {
         loser.set_deadline(Jiffies::at(pkt.now()).plus(Jiffies(HZ)));
+        // It had no beginning that anybody was told of, so it shall have no end.
+        loser.without_events();
         loser.set_status(FIXED_TIMEOUT | NAT_CLASH);
         match self
             .core
@@ -131,7 +163,7 @@ impl<S: Store> Tracker<S> {
     }
 
     /// The longest chain an entry may join: 50, and up to 29 more so that nobody can tell.
-    fn chain_limit(&self) -> usize {
+    pub(super) fn chain_limit(&self) -> usize {
         const SPREAD: u64 = 30;
         thread_local!(static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(0u8) | 1));
         let random = STATE.with(|s| {

@@ -64,6 +64,7 @@ impl<S: Store> Tracker<S> {
         let Some(mut gc) = self.core.gc.try_lock() else {
             return GcReport::default();
         };
+        self.expire_expectations(now);
         let began = Instant::now();
         let tick = Jiffies::at(now);
         if !gc.running {

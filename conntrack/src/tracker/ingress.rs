@@ -2,7 +2,8 @@
 
 use super::Tracker;
 use crate::clock::{Jiffies, Nanos};
-use crate::conn::{Birth, EXT_ACCT, EXT_TSTAMP};
+use crate::conn::{Birth, EXT_ACCT, EXT_ECACHE, EXT_TSTAMP};
+use crate::events;
 use crate::nat;
 use crate::packet::{Hook, Packet, SkbNfct, Verdict};
 use crate::parse;
@@ -117,6 +118,7 @@ impl<S: Store> Tracker<S> {
             // Only now: the protocol saw the first answer with the bit still clear.
             if info == CtInfo::EstablishedReply && !entry.has(SEEN_REPLY) {
                 entry.set_status(SEEN_REPLY);
+                entry.note(events::mask::REPLY);
             }
             return (Verdict::Accept, SkbNfct::new(&self.core.store, entry, info));
         }
@@ -185,12 +187,15 @@ impl<S: Store> Tracker<S> {
                 ext |= bit;
             }
         }
+        let events = self.knob(Sysctl::Events);
+        if events == 1 || (events == 2 && self.ear.is_open()) {
+            ext |= EXT_ECACHE;
+        }
         let announced = self.expected(&link.key.tuple, zone, now);
         // What was announced is not for the rules' helper.
         let helper = tmpl
             .filter(|_| announced.is_none())
             .and_then(|t| t.helper.clone());
-        let has_helper = helper.is_some();
         entry.init(Birth {
             original: &link.key.tuple,
             reply: &reply,
@@ -202,14 +207,17 @@ impl<S: Store> Tracker<S> {
             ext,
             hash: link.hash,
             policy: tmpl.and_then(|t| t.timeouts.clone()),
-            helper,
         });
-        if has_helper {
+        if let Some(helper) = helper {
+            entry.attach_helper(helper);
             entry.set_status(HELPER);
         }
         if let Some(announced) = announced {
             entry.set_status(EXPECTED);
-            entry.set_mark(announced.mark);
+            entry.inherit_mark(announced.mark);
+            if let Some(helper) = announced.helper {
+                entry.attach_helper(helper.into());
+            }
             entry.inner().kin().master = Some(announced.master);
             if let Some(follow) = &announced.follow {
                 nat::follow(self, &entry, follow, now);

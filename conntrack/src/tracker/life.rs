@@ -5,7 +5,7 @@ use crate::clock::{Jiffies, Nanos};
 use crate::conn::Conn;
 use crate::policy::TimeoutPolicy;
 use crate::stats::Stat;
-use crate::status::{CONFIRMED, DYING, FIXED_TIMEOUT, HELPER, NAT_CLASH};
+use crate::status::{CONFIRMED, DYING, FIXED_TIMEOUT, NAT_CLASH};
 use crate::store::Store;
 use crate::sysctl::Sysctl;
 use crate::tuple::{Direction, Tuple, ipproto};
@@ -87,13 +87,14 @@ impl<S: Store> Tracker<S> {
             .min(0)
             .unsigned_abs();
         entry.stamp_stop(now.saturating_sub(Jiffies(overdue).as_nanos()));
+        if entry.has_events() {
+            self.ear.end(entry, now);
+        }
         let original = (!entry.has(NAT_CLASH)).then(|| entry.link(Direction::Original));
         self.core
             .store
             .remove(entry, original.as_ref(), &entry.link(Direction::Reply));
-        if entry.has(HELPER) {
-            self.forget_expectations_of(entry);
-        }
+        self.forget_expectations_of(entry, now);
         true
     }
 

@@ -1,16 +1,19 @@
 //! The tracker: look-up, creation, confirmation, deletion (`nf_conntrack_core.c`).
 
 mod confirm;
+mod control;
 mod gc;
 mod ingress;
 mod life;
 mod walk;
 mod worker;
 
+pub use control::{ControlError, zone_of};
 pub use gc::GcReport;
 pub use worker::GcWorker;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, EXT_HELPER};
+use crate::events::Ear;
 use crate::expect::Expectations;
 use crate::hash::{HashKind, KeyHasher};
 use crate::hooks::HookFn;
@@ -79,6 +82,7 @@ pub struct Tracker<S: Store> {
     formatter: RwLock<Option<Formatter<S::User>>>,
     helpers: RwLock<HashMap<String, Arc<dyn HookFn<S>>>>,
     pub(crate) expect: Expectations,
+    pub(crate) ear: Ear<S::User>,
 }
 
 impl<S: Store> Tracker<S> {
@@ -117,6 +121,7 @@ impl<S: Store> Tracker<S> {
             formatter: RwLock::new(None),
             helpers: RwLock::default(),
             expect: Expectations::default(),
+            ear: Ear::default(),
         }
     }
 
@@ -219,8 +224,8 @@ impl<S: Store> Tracker<S> {
     /// Runs the helper of the packet's connection, if it has one that is registered, and shifts TCP sequence numbers where a helper has changed
     /// lengths before. Not for errors about answers.
     pub fn help<'t>(&'t self, pkt: &mut Packet<'_, 't, S>, hook: Hook) -> Verdict {
-        const BITS: u32 = status::HELPER | status::SEQ_ADJUST;
-        let Some(c) = pkt.conn().filter(|c| c.has(BITS)) else {
+        let special = |c: &&Conn<S::User>| c.has_ext(EXT_HELPER) || c.has(status::SEQ_ADJUST);
+        let Some(c) = pkt.conn().filter(special) else {
             return Verdict::Accept;
         };
         let Some(info) = pkt.nfct().info().filter(|i| *i != CtInfo::RelatedReply) else {

@@ -1,6 +1,8 @@
 //! The tracker as its users see it: packets in, states and table out.
 
 mod clash;
+mod control;
+mod events;
 mod hooks;
 mod icmp;
 mod parse;

@@ -38,7 +38,7 @@ pub(crate) struct Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotMoved {
     Busy,
-    Alloc,
+    Alloc(AllocError),
 }
 
 impl Table {
@@ -70,7 +70,7 @@ impl Table {
                 continue;
             }
             items.clear();
-            let end = collect(head, &mut items).map_err(|_| NotMoved::Alloc)?;
+            let end = collect(head, &mut items).map_err(NotMoved::Alloc)?;
             if !ticket::complete(head, end) {
                 local::count_restart();
                 continue;
@@ -79,9 +79,9 @@ impl Table {
             for _ in 0..lines_needed(items.as_slice(), private) {
                 match self.lines.alloc().and_then(|y| spare.push(Some(y))) {
                     Ok(()) => {}
-                    Err(_) => {
+                    Err(e) => {
                         self.give_back(&mut spare);
-                        return Err(NotMoved::Alloc);
+                        return Err(NotMoved::Alloc(e));
                     }
                 }
             }
@@ -172,7 +172,7 @@ impl Table {
     /// Does one share of a running resize, and finishes it when nothing is left to move.
     #[inline]
     pub(super) fn help(&self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
-        let t = self.root_array(guard);
+        let t = self.root_array(guard.pinned());
         if let Some(next) = t.next() {
             self.help_with(t, next, rehash);
         }
@@ -249,7 +249,7 @@ impl Table {
                 break;
             };
             let guard = crate::rcu::pin();
-            let t = self.root_array(&guard);
+            let t = self.root_array(guard.pinned());
             if t.next().is_none() {
                 // Relaxed: taken under the lock.
                 let len = self.wanted.swap(0, Relaxed);
@@ -258,7 +258,7 @@ impl Table {
                 }
             }
             drop(admin);
-            if self.root_array(&guard).next().is_some() {
+            if self.root_array(guard.pinned()).next().is_some() {
                 // Whoever finishes the running resize comes here again.
                 break;
             }
@@ -272,7 +272,7 @@ impl Table {
             Some(k) => t.fraction_bits - k,
             None => FRACTION_BITS,
         };
-        let next = Array::new(len, t.age + 1, bits, Pages::Small)?;
+        let next = Array::new(len, t.age + 1, bits, Pages::Small, self.budget.as_ref())?;
         self.root.unsettle();
         t.set_next(next);
         Ok(())
@@ -289,7 +289,7 @@ impl Table {
     #[cold]
     pub(super) fn look_after(&self) {
         let guard = crate::rcu::pin();
-        let root = self.root_array(&guard);
+        let root = self.root_array(guard.pinned());
         let newest = root.next().unwrap_or(root);
         let (entries, len) = (self.count.get(), newest.len());
         let target = if entries > len.saturating_mul(FILL) {
@@ -344,10 +344,10 @@ impl Table {
     pub fn maintain(&self, rehash: &impl Fn(u32) -> u64) -> Result<bool, AllocError> {
         loop {
             let guard = crate::rcu::pin();
-            let t = self.root_array(&guard);
+            let t = self.root_array(guard.pinned());
             let Some(next) = t.next() else {
                 self.start_wanted()?;
-                if self.root_array(&guard).next().is_some() {
+                if self.root_array(guard.pinned()).next().is_some() {
                     continue;
                 }
                 break;
@@ -355,7 +355,8 @@ impl Table {
             for b in t.watermark()..t.len() {
                 match self.move_bucket(t, next, b, true, rehash) {
                     Ok(()) => {}
-                    Err(_) => return Err(AllocError),
+                    Err(NotMoved::Alloc(e)) => return Err(e),
+                    Err(NotMoved::Busy) => unreachable!("it waits"),
                 }
                 self.advance(t, SHARE);
             }

@@ -21,18 +21,25 @@ pub struct Guard {
 
 impl Guard {
     /// Enters a section, or one level deeper into the one that runs.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter() -> Self {
-        let record = local::get().unwrap_or_else(local::claim);
-        if record.is_idle() {
-            record.announce(domain());
-        } else {
-            enter_deep(record);
-        }
+        let record = match local::quick() {
+            Some(record) if record.is_idle() => {
+                record.announce_lightly(domain());
+                record
+            }
+            _ => enter_slowly(),
+        };
         Self {
             record,
             _local: PhantomData,
         }
+    }
+
+    /// That this guard is alive, as a value of no size: who passes that on need not keep the guard in memory.
+    #[inline(always)]
+    pub(crate) fn pinned(&self) -> Pinned<'_> {
+        Pinned(PhantomData)
     }
 
     /// Announces that nothing reached through this guard is in use any more, as if it were dropped and made anew: for loops
@@ -52,24 +59,38 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        match self.record.inner() {
-            0 => self.record.retract(),
-            n => leave_deep(self.record, n),
+        if self.record.inner() == 0 {
+            self.record.retract();
+        } else {
+            leave_deep(self.record);
         }
     }
 }
 
-/// Enters a section that runs already.
+/// Proof that a guard is alive for `'g`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pinned<'g>(PhantomData<&'g Guard>);
+
+/// The rarer ways to enter: a thread's first guard, one of several, or one that begins with a fence.
 #[cold]
-fn enter_deep(record: &'static Record) {
-    record.set_inner(record.inner() + 1);
+#[inline(never)]
+fn enter_slowly() -> &'static Record {
+    let record = local::get().unwrap_or_else(local::claim);
+    if record.is_idle() {
+        record.announce(domain());
+    } else {
+        record.set_inner(record.inner() + 1);
+    }
+    record
 }
 
 /// The rarer ways to leave: one guard of several, or the last one on a record that then goes back.
 #[cold]
-fn leave_deep(record: &'static Record, inner: usize) {
+#[inline(never)]
+fn leave_deep(record: &'static Record) {
+    let inner = record.inner();
     if inner == Record::TEMPORARY {
         record.retract();
         local::give_back(record);
@@ -119,6 +140,46 @@ impl OwnedGuard {
     #[inline]
     pub fn refresh(&mut self) {
         self.guard.record.refresh(self.domain);
+    }
+}
+
+/// A [`Guard`] or an [`OwnedGuard`]: what a view of a map may hold. Sealed.
+pub trait AnyGuard: sealed::Sealed {
+    /// The guard, to pass where one is wanted.
+    #[doc(hidden)]
+    fn as_guard(&self) -> &Guard;
+    /// As [`Guard::refresh`].
+    #[doc(hidden)]
+    fn refresh_section(&mut self);
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Guard {}
+    impl Sealed for super::OwnedGuard {}
+}
+
+impl AnyGuard for Guard {
+    #[inline(always)]
+    fn as_guard(&self) -> &Guard {
+        self
+    }
+
+    #[inline(always)]
+    fn refresh_section(&mut self) {
+        self.refresh();
+    }
+}
+
+impl AnyGuard for OwnedGuard {
+    #[inline(always)]
+    fn as_guard(&self) -> &Guard {
+        self
+    }
+
+    #[inline(always)]
+    fn refresh_section(&mut self) {
+        self.refresh();
     }
 }
 

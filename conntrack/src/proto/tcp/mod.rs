@@ -9,6 +9,7 @@ mod window;
 use super::{Ctx, Outcome, Proto};
 use crate::clock::{HZ, Jiffies};
 use crate::conn::{Conn, Inner};
+use crate::events;
 use crate::parse::{be16, be32};
 use crate::policy::TimeoutPolicy;
 use crate::reason::What;
@@ -130,6 +131,29 @@ impl Tcp {
             wscale: [self.seen[0].scale, self.seen[1].scale],
             flags: [self.seen[0].flags, self.seen[1].flags],
         }
+    }
+
+    /// Takes over what the control plane says (`nlattr_to_tcp`): window scales only if both sides have them. False for a state that is none.
+    pub(super) fn set(
+        &mut self,
+        state: u8,
+        wscale: [Option<u8>; 2],
+        flags: [Option<(u8, u8)>; 2],
+    ) -> bool {
+        let Some(state) = State::ALL.get(usize::from(state)) else {
+            return false;
+        };
+        self.state = *state;
+        for (side, f) in self.seen.iter_mut().zip(flags) {
+            if let Some((flags, mask)) = f {
+                side.flags = side.flags & !mask | flags & mask;
+            }
+        }
+        let scaled = self.seen.iter().all(|s| s.flags & FLAG_WINDOW_SCALE != 0);
+        if let ([Some(a), Some(b)], true) = (wscale, scaled) {
+            (self.seen[0].scale, self.seen[1].scale) = (a.min(14), b.min(14));
+        }
+        true
     }
 
     /// Half closed or further (`tcp_can_early_drop`).
@@ -343,6 +367,9 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
     let mut timeout = tcp.timeout(cx, policy, seg.class);
     let unacknowledged = cx.timeout(policy, Sysctl::TcpTimeoutUnacknowledged);
     drop(guard);
+    if old != new {
+        c.note(events::mask::PROTOINFO);
+    }
 
     if st & SEEN_REPLY == 0 {
         if seg.rst {
@@ -361,6 +388,7 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
         && new == State::Established
     {
         c.set_status(ASSURED);
+        c.note(events::mask::ASSURED);
     }
     cx.refresh(c, info, timeout);
     Outcome::Accept
