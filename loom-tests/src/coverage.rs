@@ -30,8 +30,8 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 /// The code of a source text: without comments, and without the tests at its end.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     let tests = [
-        "#[cfg(test)]\nmod tests",
-        "#[cfg(all(test, not(nulls_loom)))]\nmod tests",
+        "#[cfg(test)]\nmod tests {",
+        "#[cfg(all(test, not(nulls_loom)))]\nmod tests {",
     ]
     .iter()
     .filter_map(|t| text.find(t))
@@ -293,7 +293,7 @@ pub fn run(write: bool) -> Result<Tally> {
 
     let mut text = String::from(
         "# What stands behind every unsafe block and every ordering\n\nMade by `cargo run -p loom-tests -- coverage --write`; \
-         the command `lint` and a test compare it with the sources. Checks are models of `loom-tests`, its stress scenarios \
+         the command `lint` compares it with the sources. Checks are models of `loom-tests`, its stress scenarios \
          (`stress:`) and random schedules (`schedules:`), tests of this package (`test:`), or an argument.\n\n## Orderings\n\n",
     );
     let _ = write!(text, "{}", names.markdown());
