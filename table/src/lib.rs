@@ -16,6 +16,9 @@
 //! * [`rcu`]: grace periods.
 //! * [`design`]: invariants, linearization points, progress, and the argument why a miss is right.
 
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 extern crate alloc;
 
 pub mod pool;

@@ -4,6 +4,7 @@
 //! it passed through, so intervals of successive steps tile the hash space whatever generations they meet: an entry
 //! that stays for the whole iteration is yielded exactly once.
 
+use alloc::vec::Vec;
 use super::{Table, local, nulls, ticket};
 use crate::rcu::Guard;
 use crate::sync::check::mutant;

@@ -9,6 +9,7 @@
 //! shares with its neighbour. Locks are thus always taken from older to newer, one newer at a time, and whoever holds a
 //! newer one waits for nothing.
 
+use alloc::boxed::Box;
 use super::array::{Array, FRACTION_BITS};
 use super::line::{Line, SLOTS};
 use super::scratch::Scratch;

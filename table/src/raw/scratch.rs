@@ -1,5 +1,6 @@
 //! A short list on the stack that spills to the heap, fallibly: what a mover notes of one bucket.
 
+use alloc::vec::Vec;
 use super::AllocError;
 use core::mem::MaybeUninit;
 

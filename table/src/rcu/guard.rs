@@ -23,7 +23,12 @@ impl Guard {
     /// Enters a section, or one level deeper into the one that runs.
     #[inline]
     pub(super) fn enter() -> Self {
-        let record = local::get().unwrap_or_else(local::claim);
+        Self::enter_on(local::get().unwrap_or_else(local::claim))
+    }
+
+    /// The same on a record that is the calling thread's.
+    #[inline(always)]
+    pub(super) fn enter_on(record: &'static Record) -> Self {
         if record.is_idle() {
             record.announce(domain());
         } else {

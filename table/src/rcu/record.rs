@@ -4,6 +4,7 @@
 //! grows at its head; records are never freed, and one that was returned is claimed again before a new one is made.
 //! So there are as many as there ever were readers at once.
 
+use alloc::boxed::Box;
 use core::ptr;
 
 use crate::sync::{
@@ -310,6 +311,7 @@ pub struct Reader {
 
 impl Reader {
     /// The reading thread's name, asked of the system now. `None` where it cannot be asked, or the thread is gone.
+    #[cfg(feature = "std")]
     pub fn thread_name(&self) -> Option<String> {
         if !cfg!(all(target_os = "linux", not(nulls_loom))) {
             return None;
