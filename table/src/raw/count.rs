@@ -1,8 +1,8 @@
 //! How many handles a table holds: exactly under a limit, striped without one.
 
 use crate::sync::{AtomicI64, order};
-use core::sync::atomic::Ordering::Relaxed;
 use alloc::boxed::Box;
+use core::sync::atomic::Ordering::Relaxed;
 use crossbeam_utils::CachePadded;
 
 /// A change of a stripe that crosses a multiple of this asks for a look at the table's fill.

@@ -4,10 +4,10 @@
 //! it passed through, so intervals of successive steps tile the hash space whatever generations they meet: an entry
 //! that stays for the whole iteration is yielded exactly once.
 
-use alloc::vec::Vec;
 use super::{Table, local, nulls, ticket};
 use crate::rcu::Guard;
 use crate::sync::check::mutant;
+use alloc::vec::Vec;
 
 impl Table {
     /// Puts `(hash, handle)` of every entry with `cursor <= hash < next` into `out`, in order, and returns `next`;

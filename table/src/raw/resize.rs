@@ -9,7 +9,6 @@
 //! shares with its neighbour. Locks are thus always taken from older to newer, one newer at a time, and whoever holds a
 //! newer one waits for nothing.
 
-use alloc::boxed::Box;
 use super::array::{Array, FRACTION_BITS};
 use super::line::{Line, SLOTS};
 use super::scratch::Scratch;
@@ -18,6 +17,7 @@ use crate::mem::Pages;
 use crate::rcu::Guard;
 use crate::sync::check::mutant;
 use crate::sync::{Backoff, fence, order};
+use alloc::boxed::Box;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Buckets that one write moves beside its own.

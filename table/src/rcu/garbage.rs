@@ -8,10 +8,10 @@
 //! The shards' locks are held for list surgery only: neither the fence nor the owner's closure, which runs destructors of
 //! users, runs under one. So a destructor may retire again, collect again, or panic: what it leaves goes back into the list.
 
-use alloc::vec::Vec;
 use crate::mem::AllocError;
 use crate::stripe::Striped;
 use crate::sync::{Lock, check};
+use alloc::vec::Vec;
 
 use super::{Domain, domain};
 
