@@ -173,7 +173,7 @@ impl Table {
     /// Does one share of a running resize, and finishes it when nothing is left to move.
     #[inline]
     pub(super) fn help(&self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
-        let t = self.root_array(guard);
+        let t = self.root_array(guard.pinned());
         if let Some(next) = t.next() {
             self.help_with(t, next, rehash);
         }
@@ -242,7 +242,7 @@ impl Table {
                 break;
             };
             let guard = crate::rcu::pin();
-            let t = self.root_array(&guard);
+            let t = self.root_array(guard.pinned());
             if t.next().is_none() {
                 // Relaxed: taken under the lock.
                 let len = self.wanted.swap(0, Relaxed);
@@ -253,7 +253,7 @@ impl Table {
             drop(admin);
             // Pairs with the fence in `want`: either whoever wants a resize finds the lock free, or we see the wish.
             fence(order::wanted_fence());
-            if self.root_array(&guard).next().is_some() {
+            if self.root_array(guard.pinned()).next().is_some() {
                 // Whoever finishes the running resize comes here again.
                 break;
             }
@@ -286,7 +286,7 @@ impl Table {
     #[cold]
     pub(super) fn look_after(&self) {
         let guard = crate::rcu::pin();
-        let root = self.root_array(&guard);
+        let root = self.root_array(guard.pinned());
         let newest = root.next().unwrap_or(root);
         let (entries, len) = (self.count.get(), newest.len());
         let target = if entries > len.saturating_mul(FILL) {
@@ -341,10 +341,10 @@ impl Table {
     pub fn maintain(&self, rehash: &impl Fn(u32) -> u64) -> Result<bool, AllocError> {
         loop {
             let guard = crate::rcu::pin();
-            let t = self.root_array(&guard);
+            let t = self.root_array(guard.pinned());
             let Some(next) = t.next() else {
                 self.start_wanted()?;
-                if self.root_array(&guard).next().is_some() {
+                if self.root_array(guard.pinned()).next().is_some() {
                     continue;
                 }
                 break;

@@ -5,7 +5,7 @@
 //! lock, where only a few stores remain to be done. No user code and no allocation runs while a lock is held.
 
 use super::array::Array;
-use super::line::{Line, SLOTS, tag_of};
+use super::line::{Line, SLOTS, WideTag, tag_of};
 use super::{AllocError, Table, local, nulls, ticket};
 use crate::rcu::Guard;
 use crate::sync::Backoff;
@@ -91,7 +91,7 @@ impl Table {
     ) -> Probe<'g> {
         let mut backoff = Backoff::new();
         'again: loop {
-            let root = self.root_array(guard);
+            let root = self.root_array(guard.pinned());
             let mut array = root;
             while let Some(next) = array.next() {
                 let b = array.bucket(hash);
@@ -125,7 +125,7 @@ impl Table {
                 free_slots: 0,
                 entries: 0,
             };
-            let tag = tag_of(hash);
+            let tag = WideTag::of(hash);
             let mut line = head;
             let end = loop {
                 let tags = line.tags();

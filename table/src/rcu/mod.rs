@@ -66,6 +66,7 @@ mod tests;
 #[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
 pub(crate) mod garbage;
 
+pub(crate) use guard::Pinned;
 pub use guard::{AnyGuard, Guard, OwnedGuard};
 pub use membarrier::Flavour;
 pub use record::Reader;
