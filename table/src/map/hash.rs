@@ -26,19 +26,19 @@ fn is_spread<S>() -> bool {
         || is(TypeId::of::<quality::RandomState>())
         || is(TypeId::of::<quality::FixedState>())
         || is(TypeId::of::<quality::SeedableRandomState>())
-        || is_std::<S>()
+        || is_std(id)
 }
 
-#[cfg(feature = "std")]
+/// Whether this is the type of `std`'s SipHash.
 #[inline(always)]
-fn is_std<S>() -> bool {
-    typeid::of::<S>() == TypeId::of::<std::hash::RandomState>()
-}
-
-#[cfg(not(feature = "std"))]
-#[inline(always)]
-fn is_std<S>() -> bool {
-    false
+fn is_std(id: TypeId) -> bool {
+    #[cfg(feature = "std")]
+    return id == TypeId::of::<std::hash::RandomState>();
+    #[cfg(not(feature = "std"))]
+    {
+        let _ = id;
+        false
+    }
 }
 
 /// One multiplication between two shifts. Buckets take the high bits of a hash and tags the low ones, so a hasher that is
