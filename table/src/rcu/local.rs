@@ -29,7 +29,7 @@ std::thread_local! {
 // In a model records are not returned at a thread's end: loom drops its statics before it runs the last destructors.
 // The hand-over itself is the same for owned guards, and modelled there.
 #[cfg(nulls_loom)]
-loom::thread_local! {
+crate::sync::thread_local! {
     static RECORD: Cell<*const Record> = Cell::new(ptr::null());
 }
 
@@ -69,7 +69,9 @@ pub(super) fn claim() -> &'static Record {
 /// Returns a [temporary](Record::TEMPORARY) record whose last guard has gone.
 #[cold]
 pub(super) fn give_back(record: &'static Record) {
-    set(None);
+    if get().is_some_and(|mine| ptr::eq(mine, record)) {
+        set(None);
+    }
     record.set_inner(0);
     domain().give_back(record);
 }
