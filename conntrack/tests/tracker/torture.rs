@@ -189,11 +189,9 @@ fn nothing_that_stays_is_missed_while_the_table_is_resized() {
 /// Each number begins once and ends once, in this order, and nothing comes after the end. (A number may come back when all before it has ended.)
 fn check_events(events: &mut nulls_conntrack::EventReader) {
     let mut alive = HashSet::new();
-    let mut expect = 0;
     let (mut begun, mut ended) = (0, 0);
-    for e in events.by_ref() {
-        assert_eq!(e.seq, expect, "nothing was lost");
-        expect += 1;
+    for (expect, e) in events.by_ref().enumerate() {
+        assert_eq!(e.seq, expect as u64, "nothing was lost");
         let Body::Connection { snapshot, .. } = &e.body else {
             continue;
         };

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::case::Case;
 use super::router::{Arrival, Router};
 use super::{Failure, cases, table};
-use crate::capture::frame::{self, Payload};
+use crate::capture::frame::{Payload, decode};
 use crate::capture::source::Capture;
 use crate::cli::Replay;
 use crate::store_any::AnyKind;
@@ -82,7 +82,7 @@ fn case(store: AnyKind, dir: &Path) -> Result<Texts, Failure> {
             break;
         };
         clock = clock.max(record.time.map_or(0, |t| Nanos::try_from(t).unwrap_or(0)));
-        if let Payload::Ip(ip) = frame::decode(record.link, record.data) {
+        if let Payload::Ip(ip) = decode(record.link, record.data) {
             router.packet(&Arrival {
                 family: ip.family,
                 bytes: ip.bytes,
@@ -101,13 +101,17 @@ fn case(store: AnyKind, dir: &Path) -> Result<Texts, Failure> {
     }
     finish(&mut texts, &router, clock);
     told(&mut texts.events, &mut events);
-    texts.events = format!(
-        "{}{}{}",
-        format::XML_HEADER,
-        texts.events,
-        format::XML_FOOTER
-    );
+    frame(&mut texts.events);
+    frame(&mut texts.xml);
     Ok(texts)
+}
+
+/// Puts what stands around elements; the tool prints neither if there are none.
+fn frame(elements: &mut String) {
+    if !elements.is_empty() {
+        elements.insert_str(0, format::XML_HEADER);
+        elements.push_str(format::XML_FOOTER);
+    }
 }
 
 /// Appends the events that wait.
@@ -127,7 +131,6 @@ fn told(out: &mut String, events: &mut EventReader) {
 
 fn finish(texts: &mut Texts, router: &Router, now: Nanos) {
     let all = router.numbers().dump(router.tracker(), now);
-    texts.xml.push_str(format::XML_HEADER);
     let each = |s: &Snapshot, lines: &mut String, xml: &mut String| {
         let r = Record::dump(s);
         let o = TextOptions {
@@ -149,6 +152,5 @@ fn finish(texts: &mut Texts, router: &Router, now: Nanos) {
         // Writing to a string does not fail.
         let _ = each(s, &mut texts.lines, &mut texts.xml);
     }
-    texts.xml.push_str(format::XML_FOOTER);
     let _ = format::write_stats(&mut texts.stats, 0, &router.tracker().stats());
 }

@@ -173,10 +173,9 @@ impl Printer {
         Ok(())
     }
 
-    /// Prints what stands behind the last one.
+    /// Prints what stands behind the last one, if there was one.
     pub(crate) fn end(&mut self, out: &mut impl Write) -> Result<(), Failure> {
-        self.begin(out)?;
-        if self.format.has(Word::Xml) {
+        if self.begun && self.format.has(Word::Xml) {
             out.write_all(format::XML_FOOTER.as_bytes())?;
         }
         out.flush()?;
