@@ -131,7 +131,7 @@ fn ycsb<M: Map>(spec: &Spec, name: Ycsb) -> Sample {
 
 /// YCSB D: each thread inserts keys of its own and reads, Zipf by age, what it inserted last or was there.
 fn latest<M: Map>(spec: &Spec) -> Sample {
-    const OPERATIONS: usize = 1 << 20;
+    const OPERATIONS: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
     let map: M = loaded::<u64, M>(spec.entries, spec.build);
     let streams: Vec<Vec<(Op, u64)>> = (0..spec.threads as u64)
         .map(|t| {
@@ -253,7 +253,7 @@ fn published<M: Map>(spec: &Spec, name: Published) -> Sample {
 /// 95 % look-ups and 5 % updates in place, of keys that are there. The stream of a thread has 2^22 positions. In bulk, the
 /// whole batch is looked up, and then its share of updates is made: slightly more work, as for the C map's bulk look-up.
 pub(super) fn peers<K: Key, M: Map<K>>(spec: &Spec, zipf: bool, bulk: bool) -> Sample {
-    const LENGTH: usize = 1 << 22;
+    const LENGTH: usize = if cfg!(test) { 1 << 12 } else { 1 << 22 };
     let map: M = M::presized(1 << 21);
     {
         let session = map.session();

@@ -98,6 +98,9 @@ fn the_rest_runs() {
     for way in ablation::PINS {
         runs(&spec(Work::Pin, way));
     }
+    for (zipf, bulk) in [(false, true), (true, false)] {
+        runs(&spec(Work::Peers { zipf, bulk }, "nulls"));
+    }
     let work = Work::FactorFill {
         factor: 150,
         fill: 50,
