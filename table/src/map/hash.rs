@@ -26,7 +26,19 @@ fn is_spread<S>() -> bool {
         || is(TypeId::of::<quality::RandomState>())
         || is(TypeId::of::<quality::FixedState>())
         || is(TypeId::of::<quality::SeedableRandomState>())
-        || is(TypeId::of::<std::hash::RandomState>())
+        || is_std(id)
+}
+
+/// Whether this is the type of `std`'s SipHash.
+#[inline(always)]
+fn is_std(id: TypeId) -> bool {
+    #[cfg(feature = "std")]
+    return id == TypeId::of::<std::hash::RandomState>();
+    #[cfg(not(feature = "std"))]
+    {
+        let _ = id;
+        false
+    }
 }
 
 /// One multiplication between two shifts. Buckets take the high bits of a hash and tags the low ones, so a hasher that is

@@ -1,6 +1,7 @@
 //! How many handles a table holds: exactly under a limit, striped without one.
 
 use crate::sync::{AtomicI64, order};
+use alloc::boxed::Box;
 use core::sync::atomic::Ordering::Relaxed;
 use crossbeam_utils::CachePadded;
 
@@ -21,10 +22,7 @@ impl Counter {
         let stripes = match limit {
             Some(_) => 1,
             None if cfg!(nulls_loom) => 1,
-            None => std::thread::available_parallelism()
-                .map_or(1, usize::from)
-                .next_power_of_two()
-                .min(64),
+            None => crate::stripe::count(),
         };
         Self {
             limit: limit.map_or(i64::MAX, |l| l.min(i64::MAX as usize) as i64),

@@ -7,6 +7,7 @@
 use super::{Table, local, nulls, ticket};
 use crate::rcu::Guard;
 use crate::sync::check::mutant;
+use alloc::vec::Vec;
 
 impl Table {
     /// Puts `(hash, handle)` of every entry with `cursor <= hash < next` into `out`, in order, and returns `next`;

@@ -17,6 +17,7 @@ use crate::mem::Pages;
 use crate::rcu::Pinned;
 use crate::sync::check::mutant;
 use crate::sync::{Backoff, fence, order};
+use alloc::boxed::Box;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Buckets that one write moves beside its own.

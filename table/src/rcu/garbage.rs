@@ -11,6 +11,7 @@
 use crate::mem::AllocError;
 use crate::stripe::Striped;
 use crate::sync::{Lock, check};
+use alloc::vec::Vec;
 
 use super::{Domain, domain};
 

@@ -36,6 +36,16 @@ impl Guard {
         }
     }
 
+    /// The same on a record that is the calling thread's.
+    #[inline]
+    pub(super) fn enter_on(record: &'static Record) -> Self {
+        enter_record(record);
+        Self {
+            record,
+            _local: PhantomData,
+        }
+    }
+
     /// The [index](super::thread_index) of the guard's record.
     #[inline(always)]
     pub(crate) fn index(&self) -> usize {
@@ -84,12 +94,17 @@ pub(crate) struct Pinned<'g>(PhantomData<&'g Guard>);
 #[inline(never)]
 fn enter_slowly() -> &'static Record {
     let record = local::get().unwrap_or_else(local::claim);
+    enter_record(record);
+    record
+}
+
+#[inline]
+fn enter_record(record: &'static Record) {
     if record.is_idle() {
         record.announce(domain());
     } else {
         record.set_inner(record.inner() + 1);
     }
-    record
 }
 
 /// The rarer ways to leave: one guard of several, or the last one on a record that then goes back.

@@ -69,7 +69,9 @@ pub(super) fn claim() -> &'static Record {
 /// Returns a [temporary](Record::TEMPORARY) record whose last guard has gone.
 #[cold]
 pub(super) fn give_back(record: &'static Record) {
-    set(None);
+    if get().is_some_and(|mine| ptr::eq(mine, record)) {
+        set(None);
+    }
     record.set_inner(0);
     domain().give_back(record);
 }

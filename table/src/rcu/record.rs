@@ -4,6 +4,7 @@
 //! grows at its head; records are never freed, and one that was returned is claimed again before a new one is made.
 //! So there are as many as there ever were readers at once.
 
+use alloc::boxed::Box;
 use core::ptr;
 
 use crate::sync::{
@@ -49,7 +50,7 @@ impl Record {
     pub(super) const TEMPORARY: usize = 1 << (usize::BITS - 1);
 
     /// In nobody's hands and never idle, to stand for "no record".
-    #[cfg(not(nulls_loom))]
+    #[cfg(all(feature = "std", not(nulls_loom)))]
     pub(super) const fn never_idle() -> Self {
         Self {
             epoch: AtomicU64::new(u64::MAX),
@@ -63,7 +64,7 @@ impl Record {
     }
 
     /// Whether a section begins with a full fence.
-    #[cfg(not(nulls_loom))]
+    #[cfg(all(feature = "std", not(nulls_loom)))]
     pub(super) fn needs_fence(&self) -> bool {
         self.full_fence
     }
@@ -339,6 +340,7 @@ pub struct Reader {
 
 impl Reader {
     /// The reading thread's name, asked of the system now. `None` where it cannot be asked, or the thread is gone.
+    #[cfg(feature = "std")]
     pub fn thread_name(&self) -> Option<String> {
         if !cfg!(all(target_os = "linux", not(nulls_loom))) {
             return None;

@@ -38,3 +38,22 @@ macro_rules! const_unless_loom {
     };
 }
 pub(crate) use const_unless_loom;
+
+/// Ends the process.
+#[cfg(feature = "std")]
+pub(crate) fn abort() -> ! {
+    std::process::abort()
+}
+
+/// Ends the process, as far as that can be done without an operating system: a panic within a panic.
+#[cfg(not(feature = "std"))]
+pub(crate) fn abort() -> ! {
+    struct Again;
+    impl Drop for Again {
+        fn drop(&mut self) {
+            panic!("a count that would overflow");
+        }
+    }
+    let _again = Again;
+    panic!("a count that would overflow")
+}

@@ -37,13 +37,19 @@ pub(crate) fn spin_hint() {
 /// Gives the processor away.
 #[inline]
 pub(crate) fn yield_now() {
+    #[cfg(feature = "std")]
     std::thread::yield_now();
+    #[cfg(not(feature = "std"))]
+    spin_hint();
 }
 
 /// Sleeps for a short while: the last step of a writer's back-off.
 #[inline]
 pub(crate) fn sleep_briefly() {
+    #[cfg(feature = "std")]
     std::thread::sleep(core::time::Duration::from_micros(50));
+    #[cfg(not(feature = "std"))]
+    (0..1000).for_each(|_| spin_hint());
 }
 
 /// A fence. A seeded bug may ask for a relaxed one, which is none at all.
