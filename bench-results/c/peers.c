@@ -162,7 +162,7 @@ static void map_quiescent(void)
 
 static void map_fill(void)
 {
-	char *arguments[] = { "peers", "--no-huge", "--no-pci", "--in-memory", "--log-level=1", "-m", "1024", "--lcores", "0" };
+	char *arguments[] = { "peers", "--no-huge", "--no-pci", "--no-shconf", "--log-level=1", "-m", "1024", "-l", "0" };
 	if (rte_eal_init(sizeof arguments / sizeof *arguments, arguments) < 0)
 		fail("rte_eal_init failed");
 	struct rte_hash_parameters p = {
