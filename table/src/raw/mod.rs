@@ -24,6 +24,9 @@ mod latch;
 mod line;
 mod lines;
 mod local;
+#[cfg(any(nulls_loom, nulls_check))]
+#[doc(hidden)]
+pub mod models;
 mod nulls;
 mod resize;
 mod scratch;

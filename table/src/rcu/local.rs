@@ -29,7 +29,7 @@ std::thread_local! {
 // In a model records are not returned at a thread's end: loom drops its statics before it runs the last destructors.
 // The hand-over itself is the same for owned guards, and modelled there.
 #[cfg(nulls_loom)]
-loom::thread_local! {
+crate::sync::thread_local! {
     static RECORD: Cell<*const Record> = Cell::new(ptr::null());
 }
 

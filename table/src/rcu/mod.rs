@@ -85,7 +85,7 @@ pub(crate) fn domain() -> &'static Domain {
 /// The execution's domain: loom makes and drops one for each.
 #[cfg(nulls_loom)]
 pub(crate) fn domain() -> &'static Domain {
-    loom::lazy_static! {
+    crate::sync::lazy_static! {
         static ref DOMAIN: Domain = Domain::new();
     }
     &DOMAIN
