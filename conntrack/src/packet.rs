@@ -2,6 +2,7 @@
 
 use crate::clock::Nanos;
 use crate::conn::Conn;
+use crate::defrag::Origin;
 use crate::policy::Template;
 use crate::reason::{Reason, What};
 use crate::status::{CtInfo, PacketState};
@@ -168,6 +169,7 @@ pub struct Packet<'d, 't, S: Store + 't> {
     pub template: Option<Arc<Template>>,
     pub(crate) nfct: SkbNfct<'t, S>,
     reason: Option<Reason>,
+    origin: Option<Box<Origin>>,
 }
 
 impl<'d, 't, S: Store> Packet<'d, 't, S> {
@@ -185,6 +187,7 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
             template: None,
             nfct: SkbNfct::NONE,
             reason: None,
+            origin: None,
         }
     }
 
@@ -199,8 +202,18 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
         self.data = Cow::Owned(data);
     }
 
-    /// The bytes, to be changed in place (translation).
-    pub(crate) fn data_mut(&mut self) -> &mut Vec<u8> {
+    /// How the datagram came, if it came in fragments: it should leave like that ([`Origin::split`]).
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
+    }
+
+    pub(crate) fn set_origin(&mut self, origin: Origin) {
+        self.origin = Some(Box::new(origin));
+    }
+
+    /// The bytes, to be changed in place: by translation, or by the application, which keeps lengths and checksums right.
+    pub fn data_mut(&mut self) -> &mut Vec<u8> {
         self.data.to_mut()
     }
 

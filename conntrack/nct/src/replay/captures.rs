@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::Failure;
 use super::case::{Config, NatChains};
+use super::record::seconds;
 use super::router::{Arrival, Outcome, Router};
 use super::settings::{self, Setting};
 use super::summary::Summary;
-use super::trace::{Entry, Line, dir_name};
+use super::trace::{Effects, Entry, Line, dir_name};
 use crate::capture::frame::{self, Payload};
 use crate::capture::source::{Capture, Record};
 use crate::cli::{Entries, Output, Replay};
@@ -200,8 +201,7 @@ pub(crate) fn line(
     outcome: Option<Outcome>,
     entries: Option<Vec<Entry>>,
 ) -> Line {
-    // Microseconds are what a double holds exactly in this century.
-    let t = (now / 1000) as f64 / 1e6;
+    let t = seconds(now);
     match outcome {
         Some(o) => Line {
             i,
@@ -211,6 +211,8 @@ pub(crate) fn line(
             status: o.status,
             verdict: o.verdict,
             reason: o.reason,
+            out: None,
+            effects: Effects::default(),
             c: o.entry.map(|(c, _)| c),
             entries,
         },
@@ -222,6 +224,8 @@ pub(crate) fn line(
             status: 0,
             verdict: "drop",
             reason: None,
+            out: None,
+            effects: Effects::default(),
             c: None,
             entries,
         },

@@ -250,7 +250,8 @@ pub(crate) struct Timed {
     pub(crate) after: i64,
     /// Nanoseconds since 1970.
     pub(crate) time: i64,
-    pub(crate) op: Op,
+    /// `None`: the table was only read.
+    pub(crate) op: Option<Op>,
 }
 
 /// A recording, packets excepted.
@@ -319,14 +320,12 @@ fn ops(path: &Path) -> Result<Vec<Timed>, String> {
     for (n, line) in text.lines().enumerate() {
         let place = |e: String| format!("{} line {}: {e}", path.display(), n + 1);
         let tick: Tick = serde_json::from_str(line).map_err(|e| place(e.to_string()))?;
-        if let Some(words) = tick.op {
-            let op = Op::parse(&words).map_err(place)?;
-            out.push(Timed {
-                after: tick.after,
-                time: (tick.t * 1e9) as i64,
-                op,
-            });
-        }
+        let op = tick.op.map(|words| Op::parse(&words)).transpose();
+        out.push(Timed {
+            after: tick.after,
+            time: (tick.t * 1e9) as i64,
+            op: op.map_err(place)?,
+        });
     }
     Ok(out)
 }

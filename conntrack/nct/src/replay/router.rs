@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use nulls_conntrack::defrag::{self, Defrag};
+use nulls_conntrack::defrag::{self, Defrag, decrease_ttl};
 use nulls_conntrack::helper;
 use nulls_conntrack::input::ip_rcv;
 use nulls_conntrack::{
@@ -14,6 +14,7 @@ use nulls_conntrack::{
 };
 
 use super::case::{Config, NatChains, NatRule, Side};
+use super::journal::{Journal, Told};
 use super::nat::NatRules;
 use super::route::{self, Fate};
 use super::rules::{self, Observer, Progress, ifindex};
@@ -25,6 +26,9 @@ use crate::store_any::AnyKind;
 
 /// Shortest time between two runs of the garbage collector: one tick of the kernel's clock.
 const GC_MIN_INTERVAL: Nanos = 4_000_000;
+
+/// Bytes that a link takes.
+const MTU: usize = 1500;
 
 /// What became of a packet.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub(crate) struct Outcome {
     pub(crate) reason: Option<String>,
     /// Its entry after the last hook, with its number, if it is in the table.
     pub(crate) entry: Option<(u32, Snapshot)>,
+    /// What is sent on, if its way leads out, and to which side.
+    pub(crate) sent: Vec<(Side, Vec<u8>)>,
 }
 
 impl Outcome {
@@ -52,6 +58,7 @@ impl Outcome {
             verdict: "drop",
             reason: None,
             entry: None,
+            sent: Vec::new(),
         }
     }
 }
@@ -76,7 +83,8 @@ pub(crate) struct Router {
     observer: Observer,
     defrag: Arc<Defrag>,
     nat: NatRules,
-    numbers: Numbers,
+    numbers: Arc<Numbers>,
+    journal: Arc<Journal>,
     next_gc: Nanos,
 }
 
@@ -96,13 +104,16 @@ impl Router {
         nat.register(&mut pipeline, chains);
         let ct = table::tracker(store, settings)?;
         helper::register(&ct);
+        let numbers = Arc::new(Numbers::new());
+        let journal = Arc::new(Journal::new(Arc::clone(&numbers)));
         let router = Self {
             ct,
             pipeline,
             observer,
             defrag,
             nat,
-            numbers: Numbers::new(),
+            numbers,
+            journal,
             next_gc: 0,
         };
         for setting in settings {
@@ -150,6 +161,16 @@ impl Router {
             .collect()
     }
 
+    /// Writes down from now on what happens to connections that begin from now on.
+    pub(crate) fn listen(&self) {
+        self.ct.set_listener(Some(self.journal.clone()));
+    }
+
+    /// What was written down since the last call.
+    pub(crate) fn heard(&self) -> Vec<Told> {
+        self.journal.take()
+    }
+
     /// Runs the garbage collector when it is due.
     pub(crate) fn collect(&mut self, now: Nanos) {
         if now >= self.next_gc {
@@ -189,6 +210,12 @@ impl Router {
         } else {
             "drop"
         };
+        let sent = match arrival.side {
+            Some(side) if verdict == "forward" => {
+                send(&pkt).into_iter().map(|p| (side.other(), p)).collect()
+            }
+            _ => Vec::new(),
+        };
         let entry = pkt.nfct().to_ref().filter(|r| r.is_confirmed());
         let reason = reason(&pkt);
         // The packet's own reference must not be counted below.
@@ -206,6 +233,7 @@ impl Router {
             verdict,
             reason,
             entry,
+            sent,
         }
     }
 
@@ -224,12 +252,26 @@ impl Router {
             Fate::Drop => return "drop",
         };
         pkt.oif = oif.map_or(0, ifindex);
+        if side.is_some() && fate != Fate::Local {
+            let family = pkt.family();
+            if !decrease_ttl(pkt.data_mut(), family) {
+                return "drop";
+            }
+        }
         for &hook in hooks {
             if self.pipeline.run(&self.ct, pkt, hook) != Verdict::Accept {
                 return "drop";
             }
         }
         done
+    }
+}
+
+/// The packet as it leaves: in fragments, if it came in fragments.
+fn send(pkt: &Packet<'_, '_, Table>) -> Vec<Vec<u8>> {
+    match pkt.origin() {
+        Some(origin) => origin.split(pkt.data(), pkt.family(), MTU, 0),
+        None => vec![pkt.data().to_vec()],
     }
 }
 
