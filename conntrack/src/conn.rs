@@ -317,6 +317,13 @@ impl<U> Conn<U> {
             .then(|| (c[0].load(Ordering::Relaxed), c[1].load(Ordering::Relaxed)))
     }
 
+    /// Sets the counters of both directions to 0 (`GET_CTRZERO`). Packets counted between reading and this are lost.
+    pub fn zero_counters(&self) {
+        for c in self.counters.iter().flatten() {
+            c.store(0, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn has_ext(&self, ext: u32) -> bool {
         self.ext.load(Ordering::Relaxed) & ext != 0
     }
@@ -393,6 +400,12 @@ impl<U> Conn<U> {
         }
         self.attach_helper(name.into());
         true
+    }
+
+    /// What the protocol remembers, as far as dumps show it.
+    #[must_use]
+    pub fn proto_info(&self) -> crate::snapshot::ProtoInfo {
+        self.inner().proto.info()
     }
 
     /// Attaches a helper to a new connection, whatever its status says.

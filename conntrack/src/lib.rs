@@ -34,13 +34,18 @@
 pub mod checksum;
 pub mod clock;
 pub mod conn;
+pub mod ctnetlink;
 pub mod defrag;
+pub mod event_queue;
 pub mod events;
 pub mod expect;
+pub mod filter;
+pub mod format;
 pub mod hash;
 pub mod helper;
 pub mod hooks;
 pub mod input;
+pub mod l3proto;
 pub mod nat;
 pub mod net;
 pub mod packet;
@@ -62,6 +67,8 @@ pub mod zone;
 
 pub use clock::Nanos;
 pub use conn::Conn;
+pub use event_queue::{EventQueue, EventReader};
+pub use filter::Filter;
 pub use hooks::{Layout, Pipeline};
 pub use packet::{Hook, Packet, SkbNfct, Verdict};
 pub use policy::{Template, TimeoutPolicy};

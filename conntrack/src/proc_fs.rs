@@ -1,7 +1,8 @@
-//! `/proc/net/nf_conntrack`: one line for each connection, byte for byte.
+//! `/proc/net/nf_conntrack`: one line for each connection, byte for byte; and `/proc/net/stat/nf_conntrack`.
 
 use crate::clock::Nanos;
 use crate::snapshot::{ProtoInfo, Snapshot};
+use crate::stats::StatsSnapshot;
 use crate::status;
 use crate::tuple::{Direction, Family, Tuple, ipproto};
 use std::fmt::{self, Write};
@@ -83,6 +84,41 @@ pub fn write_line(
         write!(out, "{extra} ")?;
     }
     writeln!(out, "use={}", s.uses)
+}
+
+/// First line of `/proc/net/stat/nf_conntrack`.
+pub const STAT_HEADER: &str = "entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop icmp_error  \
+     expect_new expect_create expect_delete search_restart\n";
+
+/// Writes a line of `/proc/net/stat/nf_conntrack`, newline included: the kernel has one for each processor, every one with the number of all `entries`.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_stat_line(out: &mut impl Write, entries: usize, s: &StatsSnapshot) -> fmt::Result {
+    write!(out, "{entries:08x} ")?;
+    let counted = [
+        s.clash_resolve,
+        s.found,
+        0,
+        s.invalid,
+        0,
+        0,
+        s.chaintoolong,
+        s.insert,
+        s.insert_failed,
+        s.drop,
+        s.early_drop,
+        s.error,
+    ];
+    for n in counted {
+        write!(out, " {n:08x}")?;
+    }
+    let expected = [s.expect_new, s.expect_create, s.expect_delete];
+    out.write_char(' ')?;
+    for n in expected {
+        write!(out, " {n:08x}")?;
+    }
+    writeln!(out, " {:08x}", s.search_restart)
 }
 
 fn direction(out: &mut impl Write, s: &Snapshot, dir: Direction) -> fmt::Result {

@@ -236,6 +236,32 @@ impl Tuple {
         self.src_bits() == self.dst_bits()
     }
 
+    /// The addresses alone: protocol and ports are zero.
+    #[must_use]
+    pub(crate) fn addresses(&self) -> Tuple {
+        let mid = Self::mid(0, self.family());
+        Self([
+            self.0[0],
+            self.0[1],
+            mid | self.0[2] & !0xffff_ffff,
+            self.0[3],
+            self.0[4] & 0xffff_ffff,
+        ])
+    }
+
+    /// Source and destination address exchanged, all else as it is.
+    #[must_use]
+    pub(crate) fn swapped(&self) -> Tuple {
+        let (s, d) = (self.src_bits(), self.dst_bits());
+        Self([
+            d as u64,
+            (d >> 64) as u64,
+            self.0[2] & 0xffff_ffff | (s as u64) << 32,
+            (s >> 32) as u64,
+            (s >> 96) as u64 | self.0[4] & !0xffff_ffff,
+        ])
+    }
+
     /// The tuple of packets in the other direction (`nf_ct_invert_tuple`). ICMP types without a counterpart have none.
     #[must_use]
     pub fn invert(&self) -> Option<Tuple> {

@@ -16,14 +16,18 @@
 //! * [`rcu`]: grace periods.
 //! * [`design`]: invariants, linearization points, progress, and the argument why a miss is right.
 
+extern crate alloc;
+
 pub mod pool;
 pub mod raw;
 pub mod rcu;
 pub mod scale;
 
+mod budget;
 mod map;
 mod mem;
 mod prefetch;
+mod set;
 mod slab;
 mod stripe;
 #[allow(dead_code, unused_imports)]
@@ -32,8 +36,13 @@ mod sync;
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
 
-pub use map::{DefaultHashBuilder, Equivalent, HashMap, HashMapRef, Iter, TryInsertError};
+pub use map::{
+    ByRef, ByValue, CloneKey, Compute, DefaultHashBuilder, Drain, Entry, EntryRef, Equivalent,
+    HashMap, HashMapBuilder, HashMapRef, InsertError, IntoIter, Iter, Key, Keys, MapStats,
+    NotReplaced, OccupiedEntry, Operation, TryInsertError, VacantEntry, Values,
+};
 pub use mem::{AllocError, mapped_bytes};
+pub use set::{HashSet, HashSetRef, SetDrain, SetIntoIter, SetIter};
 pub use slab::{Exhausted, SlabStats};
 
 /// What the `loom-tests` driver steers a checking build with.

@@ -7,13 +7,30 @@
 use core::ops::Deref;
 use core::ptr::NonNull;
 
-/// The system gave no memory.
+/// Memory that could not be had.
+///
+/// ```
+/// let limited = nulls::HashMap::<u64, u64>::builder().memory_limit(1 << 20).build();
+/// assert_eq!(limited.reserve(1 << 20), Err(nulls::AllocError::MemoryLimit));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AllocError;
+#[non_exhaustive]
+pub enum AllocError {
+    /// The system gave none.
+    System,
+    /// The map's own memory limit does not allow it.
+    MemoryLimit,
+    /// All handles are in use (about 800 million).
+    Handles,
+}
 
 impl core::fmt::Display for AllocError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("memory allocation failed")
+        f.write_str(match self {
+            Self::System => "memory allocation failed",
+            Self::MemoryLimit => "the map takes as much memory as its limit allows",
+            Self::Handles => "all handles are in use",
+        })
     }
 }
 
@@ -176,7 +193,7 @@ mod imp {
     fn layout<T>(len: usize) -> Result<Layout, AllocError> {
         let layout = Layout::array::<T>(len)
             .and_then(|l| l.align_to(ALIGN))
-            .map_err(|_| AllocError)?;
+            .map_err(|_| AllocError::System)?;
         Ok(layout)
     }
 
@@ -194,10 +211,10 @@ mod imp {
         const { assert!(align_of::<T>() <= 4096 && size_of::<T>() > 0) };
         let layout = layout::<T>(len)?;
         let start = if super::sys::maps(layout.size()) {
-            super::sys::map(layout.size(), pages).ok_or(AllocError)?
+            super::sys::map(layout.size(), pages).ok_or(AllocError::System)?
         } else {
             // SAFETY: neither `len` nor the element size is 0.
-            NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).ok_or(AllocError)?
+            NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).ok_or(AllocError::System)?
         };
         Ok((start.cast(), footprint::<T>(len)))
     }
@@ -406,7 +423,7 @@ mod tests {
             for pages in [Pages::Small, Pages::Huge] {
                 assert_eq!(
                     ZeroedArray::<AtomicU64>::try_new(len, pages).err(),
-                    Some(AllocError)
+                    Some(AllocError::System)
                 );
             }
         }

@@ -106,7 +106,7 @@ impl<T: Entry> Pool<T> {
     pub fn with_capacity(max_entries: u32) -> Self {
         match Self::try_with_capacity(max_entries) {
             Ok(pool) => pool,
-            Err(AllocError) => std::alloc::handle_alloc_error(core::alloc::Layout::new::<Self>()),
+            Err(_) => std::alloc::handle_alloc_error(core::alloc::Layout::new::<Self>()),
         }
     }
 

@@ -38,7 +38,7 @@ impl<T> Striped<T> {
     pub(crate) fn try_with(n: usize, mut make: impl FnMut() -> T) -> Result<Self, AllocError> {
         debug_assert!(n.is_power_of_two() && n <= MAX);
         let mut v = Vec::new();
-        v.try_reserve_exact(n).map_err(|_| AllocError)?;
+        v.try_reserve_exact(n).map_err(|_| AllocError::System)?;
         v.extend((0..n).map(|_| CachePadded::new(make())));
         Ok(Self(v.into_boxed_slice()))
     }

@@ -45,7 +45,7 @@ fn every_length() {
             if state == 0 {
                 map.maintain().unwrap();
                 // In the middle of a resize the second time.
-                map.resize(map.stats().buckets * 3 + 1).unwrap();
+                map.resize(map.stats().table.buckets * 3 + 1).unwrap();
                 map.pin().insert(0, 0);
                 assert!(map.is_resizing());
             }

@@ -33,18 +33,18 @@ fn removing_nearly_everything() {
     settle(&map);
     let after = map.stats();
     assert!(
-        after.buckets * 50 < stats.buckets,
+        after.table.buckets * 50 < stats.table.buckets,
         "{} buckets, {} before",
-        after.buckets,
-        stats.buckets
+        after.table.buckets,
+        stats.table.buckets
     );
     assert!(
-        after.bytes * 2 < stats.bytes,
+        after.table.bytes * 2 < stats.table.bytes,
         "{} bytes, {} before",
-        after.bytes,
-        stats.bytes
+        after.table.bytes,
+        stats.table.bytes
     );
-    assert_eq!((after.garbage_bytes, map.garbage()), (0, 0));
+    assert_eq!((after.table.garbage_bytes, map.garbage()), (0, 0));
     assert!(map.memory() < full);
     assert!((0..100).all(|k| map.pin().get(&k) == Some(&k)));
     assert_eq!(map.pin().iter().count(), 100);
@@ -59,15 +59,15 @@ fn shrinking_to_fit() {
     (0..1000).for_each(|k| _ = map.pin().insert(k, k));
     settle(&map);
     assert_eq!(
-        map.stats().buckets,
-        empty.buckets,
+        map.stats().table.buckets,
+        empty.table.buckets,
         "it does not shrink below what was asked for"
     );
     map.shrink_to_fit().unwrap();
     settle(&map);
     let shrunk = map.stats();
-    assert_eq!(shrunk.buckets, 250, "four entries a line");
-    assert!(shrunk.bytes * 100 < empty.bytes);
+    assert_eq!(shrunk.table.buckets, 250, "four entries a line");
+    assert!(shrunk.table.bytes * 100 < empty.table.bytes);
     assert!((0..1000).all(|k| map.pin().get(&k) == Some(&k)));
     (0..20_000).for_each(|k| _ = map.pin().insert(k, k));
     settle(&map);
@@ -109,11 +109,11 @@ fn long_chains_give_their_lines_back() {
         (0..3000).for_each(|k| _ = map.pin().insert(k, k));
         map.resize(1).unwrap();
         settle(&map);
-        assert!(map.stats().longest_chain > 300);
+        assert!(map.stats().table.longest_chain > 300);
         (0..3000).for_each(|k| assert_eq!(map.pin().remove(&k), Some(&k)));
         map.shrink_to_fit().unwrap();
         settle(&map);
-        assert_eq!(map.stats().longest_chain, 1);
+        assert_eq!(map.stats().table.longest_chain, 1);
         bytes.push(map.memory());
     }
     assert!(bytes[19] <= bytes[2], "{bytes:?}");

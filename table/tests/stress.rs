@@ -104,7 +104,7 @@ fn growing_by_a_tenth_under_16_writers() {
                     let k = t << 32 | i;
                     assert!(map.pin().insert(k, i).is_none());
                     if i % 50 == 0 {
-                        let now = map.stats().buckets;
+                        let now = map.stats().table.buckets;
                         map.resize(now + now / 10 + 1).unwrap();
                         resizes.fetch_add(1, Relaxed);
                     }
@@ -165,8 +165,8 @@ fn maintain_finishes_what_writers_left() {
         thread::yield_now();
     }
     assert!(!map.is_resizing());
-    assert_eq!(map.stats().buckets, 333);
-    assert_eq!(map.stats().garbage_bytes, 0);
+    assert_eq!(map.stats().table.buckets, 333);
+    assert_eq!(map.stats().table.garbage_bytes, 0);
     assert!((0..=5000).all(|k| map.pin().get(&k) == Some(&k)));
 }
 

@@ -6,6 +6,7 @@
 use crate::checksum;
 use crate::clock::Jiffies;
 use crate::conn::{Conn, Inner};
+use crate::ctnetlink::ProtoRecord;
 use crate::net::Net;
 use crate::packet::Hook;
 use crate::parse;
@@ -48,6 +49,34 @@ impl Proto {
                 timeout: t.whole_secs(),
                 stream_timeout: s.whole_secs(),
             },
+        }
+    }
+
+    /// Takes over what the control plane says of a connection of protocol `protonum`. False: it says nonsense.
+    pub(crate) fn set(&mut self, protonum: u8, r: &ProtoRecord) -> bool {
+        match (r, protonum) {
+            (
+                ProtoRecord::Tcp {
+                    state,
+                    wscale,
+                    flags,
+                },
+                ipproto::TCP,
+            ) => {
+                if !matches!(self, Self::Tcp(_)) {
+                    *self = Self::Tcp(tcp::Tcp::default());
+                }
+                let Self::Tcp(t) = self else { return false };
+                t.set(*state, *wscale, *flags)
+            }
+            (ProtoRecord::Sctp { state, vtag }, ipproto::SCTP) => {
+                if !matches!(self, Self::Sctp(_)) {
+                    *self = Self::Sctp(sctp::Sctp::default());
+                }
+                let Self::Sctp(s) = self else { return false };
+                s.set(*state, *vtag)
+            }
+            _ => false,
         }
     }
 

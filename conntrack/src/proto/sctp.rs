@@ -27,6 +27,18 @@ enum State {
 }
 
 impl State {
+    const ALL: [Self; 9] = [
+        Self::None,
+        Self::Closed,
+        Self::CookieWait,
+        Self::CookieEchoed,
+        Self::Established,
+        Self::ShutdownSent,
+        Self::ShutdownRecd,
+        Self::ShutdownAckSent,
+        Self::HeartbeatSent,
+    ];
+
     const fn name(self) -> &'static str {
         match self {
             Self::None => "NONE",
@@ -142,6 +154,18 @@ impl Sctp {
             state: self.state.name(),
             vtag: self.vtag,
         }
+    }
+
+    /// Takes over what the control plane says (`nlattr_to_sctp`). False for a state that is none.
+    pub(super) fn set(&mut self, state: u8, vtag: [Option<u32>; 2]) -> bool {
+        let Some(state) = State::ALL.get(usize::from(state)) else {
+            return false;
+        };
+        self.state = *state;
+        for (old, new) in self.vtag.iter_mut().zip(vtag) {
+            *old = new.unwrap_or(*old);
+        }
+        true
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -163,7 +163,7 @@ impl<S: Store> Tracker<S> {
     }
 
     /// The longest chain an entry may join: 50, and up to 29 more so that nobody can tell.
-    fn chain_limit(&self) -> usize {
+    pub(super) fn chain_limit(&self) -> usize {
         const SPREAD: u64 = 30;
         thread_local!(static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(0u8) | 1));
         let random = STATE.with(|s| {

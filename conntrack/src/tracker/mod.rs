@@ -1,12 +1,14 @@
 //! The tracker: look-up, creation, confirmation, deletion (`nf_conntrack_core.c`).
 
 mod confirm;
+mod control;
 mod gc;
 mod ingress;
 mod life;
 mod walk;
 mod worker;
 
+pub use control::{ControlError, zone_of};
 pub use gc::GcReport;
 pub use worker::GcWorker;
 

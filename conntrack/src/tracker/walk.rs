@@ -8,7 +8,6 @@ use crate::snapshot::Snapshot;
 use crate::status::{CONFIRMED, DYING};
 use crate::store::{Peek, Store};
 use crate::tuple::{Direction, Family};
-use std::fmt::Write;
 use std::sync::Arc;
 
 impl<S: Store> Tracker<S> {
@@ -45,7 +44,7 @@ impl<S: Store> Tracker<S> {
         next
     }
 
-    fn is_ours(&self, p: Peek) -> bool {
+    pub(super) fn is_ours(&self, p: Peek) -> bool {
         p.net == self.net.id.0 && p.status & (CONFIRMED | DYING) == CONFIRMED
     }
 
@@ -107,32 +106,9 @@ impl<S: Store> Tracker<S> {
     /// `/proc/net/stat/nf_conntrack`, with one line for all threads together.
     #[must_use]
     pub fn proc_net_stat_nf_conntrack(&self) -> String {
-        let s = self.stats();
-        let mut out = String::from(
-            "entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop icmp_error  \
-             expect_new expect_create expect_delete search_restart\n",
-        );
-        let fields = [
-            self.net.count() as u64,
-            s.clash_resolve,
-            s.found,
-            0,
-            s.invalid,
-            0,
-            0,
-            s.chaintoolong,
-            s.insert,
-            s.insert_failed,
-            s.drop,
-            s.early_drop,
-            s.error,
-            s.expect_new,
-            s.expect_create,
-            s.expect_delete,
-            s.search_restart,
-        ];
-        let words: Vec<String> = fields.iter().map(|f| format!("{f:08x}")).collect();
-        let _ = writeln!(out, "{}", words.join(" "));
+        let mut out = String::from(proc_fs::STAT_HEADER);
+        // Writing to a string cannot fail.
+        let _ = proc_fs::write_stat_line(&mut out, self.net.count(), &self.stats());
         out
     }
 

@@ -1,6 +1,7 @@
 //! The tracker as its users see it: packets in, states and table out.
 
 mod clash;
+mod control;
 mod events;
 mod hooks;
 mod icmp;

@@ -1,22 +1,39 @@
 //! The concurrent hash map.
 
+mod builder;
+mod compute;
+mod entry;
+mod error;
 mod hash;
 mod iter;
+mod key;
 #[cfg(doctest)]
 mod misuse;
 mod node;
 mod ops;
+mod owned;
+mod remove;
+mod stats;
+mod traits;
 mod view;
 
+pub use builder::HashMapBuilder;
+pub use compute::{Compute, Operation};
+pub use entry::{Entry, EntryRef, NotReplaced, OccupiedEntry, VacantEntry};
 pub use equivalent::Equivalent;
+pub use error::{InsertError, TryInsertError};
 pub use hash::DefaultHashBuilder;
-pub use iter::Iter;
-pub use ops::TryInsertError;
+pub use iter::{Iter, Keys, Values};
+pub use key::{ByRef, ByValue, CloneKey, Key};
+pub use owned::IntoIter;
+pub use remove::Drain;
+pub use stats::MapStats;
 pub use view::HashMapRef;
 
-use crate::raw::{AllocError, Stats, Table};
-use crate::rcu::{self, Guard};
-use core::fmt;
+use crate::budget::Budget;
+use crate::raw::{AllocError, Table};
+use crate::rcu::{self, AnyGuard, Guard, OwnedGuard};
+use alloc::sync::Arc;
 use core::hash::{BuildHasher, Hash};
 use node::Nodes;
 
@@ -46,10 +63,16 @@ pub struct HashMap<K, V, S = DefaultHashBuilder> {
     table: Table,
     nodes: Nodes<K, V>,
     hasher: S,
+    budget: Option<Arc<Budget>>,
 }
 
 impl<K, V> HashMap<K, V> {
     /// An empty map with the default hasher, keyed for this map.
+    ///
+    /// ```
+    /// let map: nulls::HashMap<u8, u8> = nulls::HashMap::new();
+    /// assert!(map.is_empty());
+    /// ```
     ///
     /// # Panics
     /// When there is no memory for one bucket.
@@ -58,6 +81,11 @@ impl<K, V> HashMap<K, V> {
     }
 
     /// An empty map that takes `capacity` entries without growing.
+    ///
+    /// ```
+    /// let map: nulls::HashMap<u8, u8> = nulls::HashMap::with_capacity(100);
+    /// assert!(map.capacity() >= 100);
+    /// ```
     ///
     /// # Panics
     /// When there is no memory for it.
@@ -69,6 +97,11 @@ impl<K, V> HashMap<K, V> {
 impl<K, V, S> HashMap<K, V, S> {
     /// An empty map.
     ///
+    /// ```
+    /// let map: nulls::HashMap<u8, u8, _> = nulls::HashMap::with_hasher(std::hash::RandomState::new());
+    /// assert!(map.is_empty());
+    /// ```
+    ///
     /// # Panics
     /// When there is no memory for one bucket.
     pub fn with_hasher(hasher: S) -> Self {
@@ -77,28 +110,50 @@ impl<K, V, S> HashMap<K, V, S> {
 
     /// An empty map that takes `capacity` entries without growing. It does not shrink below that by itself.
     ///
+    /// ```
+    /// let hasher = std::hash::RandomState::new();
+    /// let map: nulls::HashMap<u8, u8, _> = nulls::HashMap::with_capacity_and_hasher(100, hasher);
+    /// assert!(map.capacity() >= 100);
+    /// ```
+    ///
     /// # Panics
     /// When there is no memory for it.
     pub fn with_capacity_and_hasher(capacity: usize, hasher: S) -> Self {
-        Self::try_with(capacity, None, hasher).expect("memory for the table")
+        Self::try_with(capacity, None, None, hasher).expect("memory for the table")
     }
 
     /// An empty map that never holds more than `limit` entries: [`try_insert`](HashMapRef::try_insert) then returns
     /// [`Full`](TryInsertError::Full). The limit is exact, and a removal makes room at once.
     ///
+    /// ```
+    /// use nulls::{DefaultHashBuilder, HashMap};
+    /// let map = HashMap::with_limit(0, 1, DefaultHashBuilder::default())?;
+    /// assert!(map.pin().try_insert(1, 1).is_ok());
+    /// assert!(map.pin().try_insert(2, 2).is_err());
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`AllocError`] when there is no memory for `capacity` entries' buckets.
     pub fn with_limit(capacity: usize, limit: usize, hasher: S) -> Result<Self, AllocError> {
-        Self::try_with(capacity, Some(limit), hasher)
+        Self::try_with(capacity, Some(limit), None, hasher)
     }
 
-    fn try_with(capacity: usize, limit: Option<usize>, hasher: S) -> Result<Self, AllocError> {
-        let nodes = Nodes::try_new()?;
+    fn try_with(
+        capacity: usize,
+        limit: Option<usize>,
+        memory: Option<usize>,
+        hasher: S,
+    ) -> Result<Self, AllocError> {
+        let budget = memory.map(Budget::new);
+        let nodes = Nodes::try_new(budget.as_ref())?;
+        let table = Table::within(capacity, limit, budget.clone())?;
         nodes.reserve(capacity)?;
         Ok(Self {
-            table: Table::with_limit(capacity, limit)?,
+            table,
             nodes,
             hasher,
+            budget,
         })
     }
 
@@ -106,38 +161,108 @@ impl<K, V, S> HashMap<K, V, S> {
     ///
     /// Costs a thread-local look-up and a store. Keep the view for several operations where that is convenient; a view
     /// that is kept for long delays the reuse of removed entries' memory, nothing else.
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 1)]);
+    /// assert_eq!(map.pin().get(&1), Some(&1));
+    /// ```
     #[inline]
     pub fn pin(&self) -> HashMapRef<'_, K, V, S> {
         HashMapRef::new(self)
     }
 
+    /// As [`pin`](Self::pin), with a guard of its own: the view may be sent and shared, and held across an `.await`.
+    ///
+    /// Costs a look through the registry of readers; worth it once per task, not once per look-up.
+    ///
+    /// ```
+    /// let map: nulls::HashMap<_, _> = (0..100).map(|i| (i, i)).collect();
+    /// let view = map.pin_owned();
+    /// let sum: i32 = std::thread::scope(|s| {
+    ///     let low = s.spawn(|| view.range(..1 << 63).map(|(_, v)| v).sum::<i32>());
+    ///     let high = s.spawn(|| view.range(1 << 63..).map(|(_, v)| v).sum::<i32>());
+    ///     low.join().unwrap() + high.join().unwrap()
+    /// });
+    /// assert_eq!(sum, 4950);
+    /// ```
+    pub fn pin_owned(&self) -> HashMapRef<'_, K, V, S, OwnedGuard> {
+        self.view(OwnedGuard::new())
+    }
+
+    /// A view with a guard that the caller has made.
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 2)]);
+    /// assert_eq!(map.view(nulls::rcu::pin()).get(&1), Some(&2));
+    /// ```
+    #[inline]
+    pub fn view<G: AnyGuard>(&self, guard: G) -> HashMapRef<'_, K, V, S, G> {
+        HashMapRef::with_guard(self, guard)
+    }
+
     /// A guard for the `*_with` methods, of this map and every other.
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 1)]);
+    /// let guard = map.guard();
+    /// assert_eq!(map.get_with(&1, &guard), Some(&1));
+    /// ```
     #[inline]
     pub fn guard(&self) -> Guard {
         rcu::pin()
     }
 
     /// The number of entries: exact in a limited map and while nobody writes.
+    ///
+    /// ```
+    /// assert_eq!(nulls::HashMap::from([(1, 1)]).len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
     /// Whether there are no entries.
+    ///
+    /// ```
+    /// assert!(!nulls::HashMap::from([(1, 1)]).is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
     /// How many entries the map holds before it grows.
+    ///
+    /// ```
+    /// let map: nulls::HashMap<u64, u64> = nulls::HashMap::with_capacity(100);
+    /// assert!(map.capacity() >= 100);
+    /// ```
     pub fn capacity(&self) -> usize {
         self.table.capacity()
     }
 
     /// Whether a resize is running or queued.
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 1)]);
+    /// map.resize(100)?;
+    /// assert!(map.is_resizing());
+    /// map.maintain()?;
+    /// assert!(!map.is_resizing());
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn is_resizing(&self) -> bool {
         self.table.is_resizing()
     }
 
     /// Asks for `buckets` buckets, any number from 1 on. See [`Table::resize`].
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 1)]);
+    /// map.resize(77)?;
+    /// map.maintain()?;
+    /// assert_eq!(map.stats().table.buckets, 77);
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     ///
     /// # Errors
     /// [`AllocError`] when there is no memory; the map is as before.
@@ -146,31 +271,28 @@ impl<K, V, S> HashMap<K, V, S> {
     }
 
     /// The hasher.
+    ///
+    /// ```
+    /// use std::hash::BuildHasher;
+    /// let map = nulls::HashMap::from([(1, 1)]);
+    /// assert_eq!(map.hasher().hash_one(1), map.hasher().hash_one(1));
+    /// ```
     pub fn hasher(&self) -> &S {
         &self.hasher
-    }
-
-    /// The shape of the table: fill, chains, a running resize, garbage. Walks the whole table.
-    pub fn stats(&self) -> Stats {
-        self.table.stats()
-    }
-
-    /// Bytes taken from the system for buckets, overflow lines and entries, garbage included. What keys and values own
-    /// themselves is not counted. Walks the whole table, as [`stats`](Self::stats).
-    pub fn memory(&self) -> usize {
-        let table = self.table.stats();
-        table.bytes + table.garbage_bytes + self.nodes.stats().bytes
-    }
-
-    /// Entries that were removed or replaced and whose memory waits for readers.
-    pub fn garbage(&self) -> usize {
-        self.nodes.garbage()
     }
 }
 
 impl<K: Hash, V, S: BuildHasher> HashMap<K, V, S> {
     /// Asks for room for `additional` more entries without growing. Writers and [`maintain`](Self::maintain) do the
     /// work.
+    ///
+    /// ```
+    /// let map: nulls::HashMap<u64, u64> = nulls::HashMap::new();
+    /// map.reserve(1000)?;
+    /// map.maintain()?;
+    /// assert!(map.capacity() >= 1000);
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     ///
     /// # Errors
     /// [`AllocError`] when there is no memory; the map is as before.
@@ -185,6 +307,13 @@ impl<K: Hash, V, S: BuildHasher> HashMap<K, V, S> {
 
     /// Shrinks the table to what its entries need, and finishes that before it returns.
     ///
+    /// ```
+    /// let map: nulls::HashMap<u64, u64> = nulls::HashMap::with_capacity(10_000);
+    /// map.shrink_to_fit()?;
+    /// assert!(map.capacity() < 100);
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`AllocError`] when there is no memory for the smaller table; the map is as before.
     pub fn shrink_to_fit(&self) -> Result<(), AllocError> {
@@ -195,6 +324,14 @@ impl<K: Hash, V, S: BuildHasher> HashMap<K, V, S> {
     /// Finishes a running resize and frees what no reader can reach any more. A phase without writes does neither by
     /// itself. Returns whether nothing is left to do; a guard that stays alive can keep memory from being freed.
     ///
+    /// ```
+    /// let map: nulls::HashMap<_, _> = (0..1000).map(|i| (i, i)).collect();
+    /// map.pin().clear();
+    /// assert!(map.maintain()?);
+    /// assert_eq!(map.garbage(), 0);
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`AllocError`] when there is no memory to move an entry; the map works on, and a later call goes on.
     pub fn maintain(&self) -> Result<bool, AllocError> {
@@ -202,7 +339,21 @@ impl<K: Hash, V, S: BuildHasher> HashMap<K, V, S> {
         let done = self.table.maintain(&self.rehash())?;
         drop(_guard);
         self.nodes.collect();
-        Ok(done && self.nodes.garbage() == 0)
+        Ok(done && self.nodes.waiting().items == 0)
+    }
+
+    /// Where `key` stands in the order of iteration: what [`range`](HashMapRef::range) and [`scan`](HashMapRef::scan) go by.
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([("a", 1)]);
+    /// let hash = map.hash_of("a");
+    /// assert_eq!(map.pin().range(hash..=hash).next(), Some((&"a", &1)));
+    /// ```
+    pub fn hash_of<Q>(&self, key: &Q) -> u64
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        hash::hash_of(&self.hasher, key)
     }
 
     /// The hash of a linked node, for the table's movers.
@@ -213,23 +364,11 @@ impl<K: Hash, V, S: BuildHasher> HashMap<K, V, S> {
     }
 }
 
-impl<K, V, S: Default> Default for HashMap<K, V, S> {
-    fn default() -> Self {
-        Self::with_hasher(S::default())
-    }
-}
-
 impl<K, V, S> Drop for HashMap<K, V, S> {
     fn drop(&mut self) {
         let Self { table, nodes, .. } = self;
         // SAFETY: `&mut self`: no guard that looks at this map is alive, and each handle is linked once.
         node::go_on(|| table.drain(|x| unsafe { nodes.drop_now(x) }));
         // The retired ones go with `nodes`.
-    }
-}
-
-impl<K: fmt::Debug + Hash + Eq, V: fmt::Debug, S: BuildHasher> fmt::Debug for HashMap<K, V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(&self.pin()).finish()
     }
 }

@@ -1,10 +1,12 @@
 //! The map's entries: nodes of a slab, retired when they are unlinked and dropped a grace period later.
 
+use crate::budget::Budget;
 use crate::mem::AllocError;
 use crate::prefetch;
 use crate::rcu::Guard;
-use crate::rcu::garbage::Garbage;
+use crate::rcu::garbage::{Garbage, Waiting};
 use crate::slab::{MAX_LIMIT, NodeSlab, SlabStats};
+use alloc::sync::Arc;
 
 /// A map's nodes and those of them that wait for readers.
 #[derive(Debug)]
@@ -14,9 +16,12 @@ pub(super) struct Nodes<K, V> {
 }
 
 impl<K, V> Nodes<K, V> {
-    pub(super) fn try_new() -> Result<Self, AllocError> {
+    pub(super) fn try_new(budget: Option<&Arc<Budget>>) -> Result<Self, AllocError> {
         Ok(Self {
-            slab: NodeSlab::try_new(MAX_LIMIT)?,
+            slab: match budget {
+                None => NodeSlab::try_new(MAX_LIMIT)?,
+                Some(budget) => NodeSlab::try_new_within(MAX_LIMIT, budget)?,
+            },
             garbage: Garbage::try_new()?,
         })
     }
@@ -29,13 +34,32 @@ impl<K, V> Nodes<K, V> {
 
     /// A node that is not linked yet, or key and value back when there is no room.
     #[inline]
-    pub(super) fn prepare(&self, key: K, value: V) -> Result<Pending<'_, K, V>, (K, V)> {
+    #[allow(clippy::type_complexity, reason = "what came comes back")]
+    pub(super) fn prepare(
+        &self,
+        key: K,
+        value: V,
+    ) -> Result<Pending<'_, K, V>, ((K, V), AllocError)> {
         match self.slab.alloc((key, value)) {
             Ok(handle) => Ok(Pending {
                 nodes: self,
                 handle,
             }),
-            Err((entry, _)) => Err(entry),
+            Err((entry, _)) => self.prepare_anew(entry),
+        }
+    }
+
+    /// Frees what garbage can be freed, and tries again.
+    #[cold]
+    #[allow(clippy::type_complexity, reason = "what came comes back")]
+    fn prepare_anew(&self, entry: (K, V)) -> Result<Pending<'_, K, V>, ((K, V), AllocError)> {
+        self.collect();
+        match self.slab.alloc(entry) {
+            Ok(handle) => Ok(Pending {
+                nodes: self,
+                handle,
+            }),
+            Err((entry, e)) => Err((entry, e.into())),
         }
     }
 
@@ -58,6 +82,26 @@ impl<K, V> Nodes<K, V> {
     pub(super) unsafe fn key(&self, handle: u32) -> &K {
         // SAFETY: the caller's.
         unsafe { self.entry(handle).0 }
+    }
+
+    /// Key and value of a node, to be changed.
+    ///
+    /// # Safety
+    /// The node is alive, and nobody else looks at it.
+    #[inline]
+    pub(super) unsafe fn entry_mut(&mut self, handle: u32) -> (&K, &mut V) {
+        // SAFETY: the caller's.
+        let (k, v) = unsafe { self.slab.get_mut(handle) };
+        (k, v)
+    }
+
+    /// Takes key and value out of a node.
+    ///
+    /// # Safety
+    /// Nobody can reach it, now or later, and it is not in the garbage.
+    pub(super) unsafe fn take(&self, handle: u32) -> (K, V) {
+        // SAFETY: the caller's.
+        unsafe { self.slab.take(handle) }
     }
 
     /// Brings a node's memory near.
@@ -93,8 +137,8 @@ impl<K, V> Nodes<K, V> {
     }
 
     /// How many nodes wait.
-    pub(super) fn garbage(&self) -> usize {
-        self.garbage.waiting().items
+    pub(super) fn waiting(&self) -> Waiting {
+        self.garbage.waiting()
     }
 
     /// Memory in use.

@@ -4,62 +4,13 @@
 //! look, else begin again. After the commit nothing but bookkeeping follows, so a panic in user code finds either
 //! nothing changed or everything done.
 
+use super::error::{InsertError, TryInsertError};
 use super::{Equivalent, HashMap, Iter, hash::hash_of, node::Pending};
-use crate::raw::{InsertError, Probe, Written};
+use crate::mem::AllocError;
+use crate::raw::{self, Probe, Written};
 use crate::rcu::Guard;
-use core::fmt;
 use core::hash::{BuildHasher, Hash};
-
-/// Why [`try_insert`](super::HashMapRef::try_insert) did not insert. The key and the value come back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TryInsertError<'g, K, V> {
-    /// The key is there already.
-    Occupied {
-        /// The value that is there.
-        current: &'g V,
-        /// The key that was not inserted.
-        key: K,
-        /// The value that was not inserted.
-        value: V,
-    },
-    /// The map holds as many entries as its limit allows.
-    Full {
-        /// The key that was not inserted.
-        key: K,
-        /// The value that was not inserted.
-        value: V,
-    },
-    /// There is no memory, or all handles are in use (about 800 million).
-    Alloc {
-        /// The key that was not inserted.
-        key: K,
-        /// The value that was not inserted.
-        value: V,
-    },
-}
-
-impl<K, V> fmt::Debug for TryInsertError<'_, K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Occupied { .. } => "Occupied",
-            Self::Full { .. } => "Full",
-            Self::Alloc { .. } => "Alloc",
-        })
-    }
-}
-
-impl<K, V> fmt::Display for TryInsertError<'_, K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Occupied { .. } => "the key is in the map already",
-            Self::Full { .. } => "the map holds as many entries as its limit allows",
-            Self::Alloc { .. } => "no memory for another entry",
-        })
-    }
-}
-
-impl<K, V> core::error::Error for TryInsertError<'_, K, V> {}
+use core::ops::RangeBounds;
 
 impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     /// As [`HashMapRef::get`](super::HashMapRef::get).
@@ -120,7 +71,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         }
     }
 
-    fn probe<'g, Q>(&'g self, hash: u64, key: &Q, guard: &'g Guard) -> Probe<'g>
+    pub(super) fn probe<'g, Q>(&'g self, hash: u64, key: &Q, guard: &'g Guard) -> Probe<'g>
     where
         Q: Equivalent<K> + ?Sized,
     {
@@ -133,6 +84,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         )
     }
 
+    /// A node that was found, or unlinked, while pinned.
+    pub(super) fn entry_of<'g>(&'g self, x: u32, guard: &'g Guard) -> (&'g K, &'g V) {
+        let _ = guard;
+        // SAFETY: it was linked while we were pinned, and retired nodes outlive the guard.
+        unsafe { self.nodes.entry(x) }
+    }
+
     /// The value of a node that was found, or unlinked, while pinned.
     fn value<'g>(&'g self, x: u32, guard: &'g Guard) -> &'g V {
         let _ = guard;
@@ -143,8 +101,9 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     /// As [`HashMapRef::insert`](super::HashMapRef::insert).
     pub fn insert_with<'g>(&'g self, key: K, value: V, guard: &'g Guard) -> Option<&'g V> {
         let hash = hash_of(&self.hasher, &key);
-        let Ok(node) = self.nodes.prepare(key, value) else {
-            no_memory()
+        let node = match self.nodes.prepare(key, value) {
+            Ok(node) => node,
+            Err((_, e)) => no_memory(e),
         };
         loop {
             let probe = self.probe(hash, node.key(), guard);
@@ -164,9 +123,9 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
                     written.assist(guard, &self.rehash());
                     return None;
                 }
-                Err(InsertError::Stale) => {}
-                Err(InsertError::Full) => full(),
-                Err(InsertError::Alloc(_)) => no_memory(),
+                Err(raw::InsertError::Stale) => {}
+                Err(raw::InsertError::Full) => full(),
+                Err(raw::InsertError::Alloc(e)) => no_memory(e),
             }
         }
     }
@@ -181,7 +140,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         let hash = hash_of(&self.hasher, &key);
         let node = match self.nodes.prepare(key, value) {
             Ok(node) => node,
-            Err((key, value)) => return Err(TryInsertError::Alloc { key, value }),
+            Err((entry, e)) => return Err(InsertError::alloc(e, entry).into()),
         };
         match self.link_new(hash, &node, guard) {
             Ok(written) => {
@@ -201,10 +160,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
                 let (key, value) = node.into_inner();
                 Err(TryInsertError::Full { key, value })
             }
-            Err(NotLinked::Alloc) => {
-                let (key, value) = node.into_inner();
-                Err(TryInsertError::Alloc { key, value })
-            }
+            Err(NotLinked::Alloc(e)) => Err(InsertError::alloc(e, node.into_inner()).into()),
         }
     }
 
@@ -222,9 +178,9 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
             }
             match probe.insert(node.handle()) {
                 Ok(written) => return Ok(written),
-                Err(InsertError::Stale) => {}
-                Err(InsertError::Full) => return Err(NotLinked::Full),
-                Err(InsertError::Alloc(_)) => return Err(NotLinked::Alloc),
+                Err(raw::InsertError::Stale) => {}
+                Err(raw::InsertError::Full) => return Err(NotLinked::Full),
+                Err(raw::InsertError::Alloc(e)) => return Err(NotLinked::Alloc(e)),
             }
         }
     }
@@ -240,8 +196,9 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
             return value;
         }
         let hash = hash_of(&self.hasher, &key);
-        let Ok(node) = self.nodes.prepare(key, value()) else {
-            no_memory()
+        let node = match self.nodes.prepare(key, value()) {
+            Ok(node) => node,
+            Err((_, e)) => no_memory(e),
         };
         match self.link_new(hash, &node, guard) {
             Ok(written) => {
@@ -252,7 +209,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
             // Another thread, or `value` itself, was first: its value stays, ours is dropped with `node`.
             Err(NotLinked::Occupied(x)) => self.value(x, guard),
             Err(NotLinked::Full) => full(),
-            Err(NotLinked::Alloc) => no_memory(),
+            Err(NotLinked::Alloc(e)) => no_memory(e),
         }
     }
 
@@ -281,10 +238,10 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
                     drop(outdated);
                     // SAFETY: found while pinned.
                     let (k, v) = unsafe { self.nodes.entry(old) };
-                    let Ok(node) = self.nodes.prepare(k.clone(), update(v)) else {
-                        no_memory()
-                    };
-                    node
+                    match self.nodes.prepare(k.clone(), update(v)) {
+                        Ok(node) => node,
+                        Err((_, e)) => no_memory(e),
+                    }
                 }
             };
             if let Ok((old, written)) = probe.replace(node.handle()) {
@@ -320,7 +277,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         self.remove_entry_with(key, guard).map(|(_, v)| v)
     }
 
-    fn removed<'g>(&'g self, x: u32, written: Written<'g>, guard: &'g Guard) -> (&'g K, &'g V) {
+    pub(super) fn removed<'g>(
+        &'g self,
+        x: u32,
+        written: Written<'g>,
+        guard: &'g Guard,
+    ) -> (&'g K, &'g V) {
         // SAFETY: it was linked while we were pinned, and retired nodes outlive the guard.
         let entry = unsafe { self.nodes.entry(x) };
         self.nodes.retire(x, guard);
@@ -330,29 +292,36 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
 
     /// As [`HashMapRef::iter`](super::HashMapRef::iter).
     pub fn iter_with<'g>(&'g self, guard: &'g Guard) -> Iter<'g, K, V, S> {
-        Iter::new(self, guard)
+        Iter::new(self, .., guard)
     }
 
-    /// As [`HashMapRef::clear`](super::HashMapRef::clear).
-    pub fn clear_with(&self, guard: &Guard) {
-        let mut cursor = Some(0);
-        let mut found = Vec::new();
-        while let Some(c) = cursor {
-            cursor = self.table.step(guard, c, &self.rehash(), &mut found);
-            for &(hash, x) in &found {
-                loop {
-                    let probe = self.table.probe(guard, hash, |y| x == y, &self.rehash());
-                    if probe.hit().is_none() {
-                        break;
-                    }
-                    if let Ok((x, written)) = probe.remove() {
-                        self.nodes.retire(x, guard);
-                        written.assist(guard, &self.rehash());
-                        break;
-                    }
-                }
+    /// As [`HashMapRef::range`](super::HashMapRef::range).
+    pub fn range_with<'g>(
+        &'g self,
+        hashes: impl RangeBounds<u64>,
+        guard: &'g Guard,
+    ) -> Iter<'g, K, V, S> {
+        Iter::new(self, hashes, guard)
+    }
+
+    /// As [`HashMapRef::scan`](super::HashMapRef::scan).
+    pub fn scan_with<'g>(
+        &'g self,
+        from: u64,
+        count: usize,
+        mut visit: impl FnMut(&'g K, &'g V),
+        guard: &'g Guard,
+    ) -> Option<u64> {
+        let mut iter = Iter::new(self, from.., guard);
+        let mut visited = 0;
+        while visited < count.max(1) && iter.step() {
+            visited += iter.found().len();
+            for &x in iter.found() {
+                let (k, v) = iter.entry(x);
+                visit(k, v);
             }
         }
+        iter.position()
     }
 }
 
@@ -360,7 +329,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
 enum NotLinked {
     Occupied(u32),
     Full,
-    Alloc,
+    Alloc(AllocError),
 }
 
 #[cold]
@@ -369,6 +338,6 @@ fn full() -> ! {
 }
 
 #[cold]
-fn no_memory() -> ! {
-    panic!("no memory for another entry")
+fn no_memory(e: AllocError) -> ! {
+    panic!("no memory for another entry: {e}")
 }

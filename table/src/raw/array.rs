@@ -2,9 +2,11 @@
 
 use super::latch::Snapshot;
 use super::line::Line;
+use crate::budget::{Budget, Charge};
 use crate::mem::{AllocError, Pages, ZeroedArray};
 use crate::scale::{interval_start, reciprocal_scale};
 use crate::sync::{AtomicPtr, AtomicUsize, order};
+use alloc::{boxed::Box, sync::Arc};
 use crossbeam_utils::CachePadded;
 
 /// Bits of a fraction byte.
@@ -14,6 +16,8 @@ pub(crate) const FRACTION_BITS: u32 = 8;
 #[derive(Debug)]
 pub(crate) struct Array {
     lines: ZeroedArray<Line>,
+    /// What the array takes of a memory limit.
+    _charge: Option<Charge>,
     /// How many generations came before: the global order of two-key locking.
     pub(crate) age: u64,
     /// How many high bits of a *moved* entry's fraction byte are valid. Entries inserted here have all of them.
@@ -33,16 +37,26 @@ impl Array {
         age: u64,
         fraction_bits: u32,
         pages: Pages,
+        budget: Option<&Arc<Budget>>,
     ) -> Result<Box<Self>, AllocError> {
+        let charge = budget
+            .map(|b| Charge::try_new(b, len.saturating_mul(size_of::<Line>())))
+            .transpose()?;
         let lines = ZeroedArray::try_new(len, pages)?;
         Ok(Box::new(Self {
             lines,
+            _charge: charge,
             age,
             fraction_bits,
             next: AtomicPtr::new(core::ptr::null_mut()),
             claim: CachePadded::new(AtomicUsize::new(0)),
             watermark: CachePadded::new(AtomicUsize::new(0)),
         }))
+    }
+
+    /// The first lines of all buckets.
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.lines
     }
 
     /// The number of buckets.

@@ -4,8 +4,10 @@
 //! is now, and the end of its walk tells it.
 
 use super::line::Line;
+use crate::budget::{Account, Budget};
 use crate::mem::AllocError;
 use crate::slab::{MAX_LIMIT, Slab, Slot};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Relaxed;
 
 // SAFETY: the spare word keeps what is stored in it while the line is free; readers do not look at it.
@@ -26,13 +28,14 @@ unsafe impl Slot for Line {
 pub(super) struct Lines(Slab<Line>);
 
 impl Lines {
-    pub(super) fn try_new() -> Result<Self, AllocError> {
-        Ok(Self(Slab::try_new(MAX_LIMIT)?))
+    pub(super) fn try_new(budget: Option<&Arc<Budget>>) -> Result<Self, AllocError> {
+        let account = budget.map(|b| Account::Lines(b.clone(), size_of::<Line>()));
+        Ok(Self(Slab::try_new_paid(MAX_LIMIT, account)?))
     }
 
     /// A line without entries. Its link is what it was in its last life, or null.
     pub(super) fn alloc(&self) -> Result<&Line, AllocError> {
-        let handle = self.0.alloc().map_err(|_| AllocError)?;
+        let handle = self.0.alloc()?;
         // SAFETY: just given out; the line lives as long as the slab.
         let line = unsafe { self.0.slot(handle).as_ref() };
         // Relaxed: read by whoever frees the line, who got it from us through the bucket's lock.

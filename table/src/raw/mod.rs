@@ -28,18 +28,22 @@ mod nulls;
 mod resize;
 mod scratch;
 mod stats;
+mod steps;
 mod ticket;
 mod write;
 
 pub use crate::mem::AllocError;
 pub use local::{ThreadStats, thread_stats};
 pub use stats::Stats;
+pub use steps::Steps;
 pub use write::{InsertError, Probe, Stale, Written};
 
+use crate::budget::Budget;
 use crate::mem::Pages;
 use crate::rcu::Guard;
 use crate::rcu::garbage::Garbage;
 use crate::sync::{AtomicBool, AtomicUsize, Lock};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use array::Array;
 use core::sync::atomic::Ordering::Relaxed;
 use latch::Latch;
@@ -51,6 +55,7 @@ pub struct Table {
     root: Latch,
     count: count::Counter,
     lines: Lines,
+    budget: Option<Arc<Budget>>,
     /// Held to start a resize or to publish its end.
     admin: Lock<()>,
     /// The length that a queued resize shall have; 0: none.
@@ -96,17 +101,41 @@ impl Table {
     /// # Errors
     /// [`AllocError`] when there is no memory for the buckets.
     pub fn with_limit(entries: usize, limit: Option<usize>) -> Result<Self, AllocError> {
+        Self::within(entries, limit, None)
+    }
+
+    /// As [`with_limit`](Self::with_limit), and takes at most `memory` bytes for arrays, old and new, and overflow lines.
+    /// Growth that the limit does not allow is left out (chains get longer); an insertion that needs an overflow line then
+    /// fails with [`AllocError::MemoryLimit`].
+    ///
+    /// # Errors
+    /// [`AllocError`] when the system, or the limit, has no memory for the buckets.
+    pub fn with_memory_limit(
+        entries: usize,
+        limit: Option<usize>,
+        memory: usize,
+    ) -> Result<Self, AllocError> {
+        Self::within(entries, limit, Some(Budget::new(memory)))
+    }
+
+    /// A table that pays for its memory from a budget that others may share.
+    pub(crate) fn within(
+        entries: usize,
+        limit: Option<usize>,
+        budget: Option<Arc<Budget>>,
+    ) -> Result<Self, AllocError> {
         // Registering with the kernel takes tens of milliseconds in a process that has several threads already (it waits
         // for a grace period of the kernel's own): here, and not in somebody's first insert.
         let _ = crate::rcu::flavour();
         let len = Self::buckets_for(entries);
-        let array = Array::new(len, 0, array::FRACTION_BITS, Pages::Huge)?;
+        let array = Array::new(len, 0, array::FRACTION_BITS, Pages::Huge, budget.as_ref())?;
         let snapshot = array.snapshot();
         let _ = Box::into_raw(array);
         Ok(Self {
             root: Latch::new(snapshot),
             count: count::Counter::new(limit),
-            lines: Lines::try_new()?,
+            lines: Lines::try_new(budget.as_ref())?,
+            budget,
             admin: Lock::new(()),
             wanted: AtomicUsize::new(0),
             floor: AtomicUsize::new(len),
@@ -156,8 +185,12 @@ impl Table {
     pub fn resize(&self, buckets: usize) -> Result<(), AllocError> {
         let buckets = buckets.max(1);
         // Relaxed: a bound of the policy, protects nothing.
-        self.floor.store(buckets, Relaxed);
-        self.want(buckets)
+        let before = self.floor.swap(buckets, Relaxed);
+        self.want(buckets).inspect_err(|_| {
+            let _ = self
+                .floor
+                .compare_exchange(buckets, before, Relaxed, Relaxed);
+        })
     }
 
     /// Whether a resize is running or queued.

@@ -38,7 +38,7 @@ pub(crate) struct Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotMoved {
     Busy,
-    Alloc,
+    Alloc(AllocError),
 }
 
 impl Table {
@@ -70,7 +70,7 @@ impl Table {
                 continue;
             }
             items.clear();
-            let end = collect(head, &mut items).map_err(|_| NotMoved::Alloc)?;
+            let end = collect(head, &mut items).map_err(NotMoved::Alloc)?;
             if !ticket::complete(head, end) {
                 local::count_restart();
                 continue;
@@ -79,9 +79,9 @@ impl Table {
             for _ in 0..lines_needed(items.as_slice(), private) {
                 match self.lines.alloc().and_then(|y| spare.push(Some(y))) {
                     Ok(()) => {}
-                    Err(_) => {
+                    Err(e) => {
                         self.give_back(&mut spare);
-                        return Err(NotMoved::Alloc);
+                        return Err(NotMoved::Alloc(e));
                     }
                 }
             }
@@ -266,7 +266,7 @@ impl Table {
             Some(k) => t.fraction_bits - k,
             None => FRACTION_BITS,
         };
-        let next = Array::new(len, t.age + 1, bits, Pages::Small)?;
+        let next = Array::new(len, t.age + 1, bits, Pages::Small, self.budget.as_ref())?;
         self.root.unsettle();
         t.set_next(next);
         Ok(())
@@ -351,7 +351,8 @@ impl Table {
             for b in t.watermark()..t.len() {
                 match self.move_bucket(t, next, b, true, rehash) {
                     Ok(()) => {}
-                    Err(_) => return Err(AllocError),
+                    Err(NotMoved::Alloc(e)) => return Err(e),
+                    Err(NotMoved::Busy) => unreachable!("it waits"),
                 }
                 self.advance(t, SHARE);
             }

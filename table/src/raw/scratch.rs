@@ -29,11 +29,11 @@ impl<T: Copy, const N: usize> Scratch<T, N> {
         }
         if self.long.is_empty() {
             let mut long = Vec::new();
-            long.try_reserve(4 * N).map_err(|_| AllocError)?;
+            long.try_reserve(4 * N).map_err(|_| AllocError::System)?;
             long.extend_from_slice(self.as_slice());
             self.long = long;
         }
-        self.long.try_reserve(1).map_err(|_| AllocError)?;
+        self.long.try_reserve(1).map_err(|_| AllocError::System)?;
         self.long.push(item);
         Ok(())
     }

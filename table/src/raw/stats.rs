@@ -22,6 +22,8 @@ pub struct Stats {
     pub chains: [usize; 8],
     /// Lines of the longest chain.
     pub longest_chain: usize,
+    /// Handles in the fullest chain: what a look-up has to step over at worst.
+    pub longest_chain_entries: usize,
 }
 
 impl Table {
@@ -45,8 +47,9 @@ impl Table {
                 if super::ticket::load(head) & super::ticket::MOVED != 0 {
                     continue;
                 }
-                let (mut line, mut n) = (head, 1);
+                let (mut line, mut n, mut entries) = (head, 1, 0);
                 loop {
+                    entries += line.tags().count();
                     let link = line.link();
                     if nulls::is_end(link) {
                         break;
@@ -57,6 +60,7 @@ impl Table {
                 }
                 stats.chains[n.min(stats.chains.len()) - 1] += 1;
                 stats.longest_chain = stats.longest_chain.max(n);
+                stats.longest_chain_entries = stats.longest_chain_entries.max(entries);
             }
             match array.next() {
                 Some(next) => array = next,

@@ -122,6 +122,46 @@ impl OwnedGuard {
     }
 }
 
+/// A [`Guard`] or an [`OwnedGuard`]: what a view of a map may hold. Sealed.
+pub trait AnyGuard: sealed::Sealed {
+    /// The guard, to pass where one is wanted.
+    #[doc(hidden)]
+    fn as_guard(&self) -> &Guard;
+    /// As [`Guard::refresh`].
+    #[doc(hidden)]
+    fn refresh_section(&mut self);
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Guard {}
+    impl Sealed for super::OwnedGuard {}
+}
+
+impl AnyGuard for Guard {
+    #[inline(always)]
+    fn as_guard(&self) -> &Guard {
+        self
+    }
+
+    #[inline(always)]
+    fn refresh_section(&mut self) {
+        self.refresh();
+    }
+}
+
+impl AnyGuard for OwnedGuard {
+    #[inline(always)]
+    fn as_guard(&self) -> &Guard {
+        self
+    }
+
+    #[inline(always)]
+    fn refresh_section(&mut self) {
+        self.refresh();
+    }
+}
+
 impl Default for OwnedGuard {
     fn default() -> Self {
         Self::new()

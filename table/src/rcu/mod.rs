@@ -64,7 +64,7 @@ mod tests;
 #[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
 pub(crate) mod garbage;
 
-pub use guard::{Guard, OwnedGuard};
+pub use guard::{AnyGuard, Guard, OwnedGuard};
 pub use membarrier::Flavour;
 pub use record::Reader;
 

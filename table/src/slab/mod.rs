@@ -40,6 +40,7 @@ use core::ptr::{self, NonNull};
 
 use crossbeam_utils::CachePadded;
 
+use crate::budget::Account;
 use crate::mem::{AllocError, Pages, Zeroable, ZeroedArray};
 use crate::stripe::{self, Striped};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Held, Lock, check, order};
@@ -87,6 +88,18 @@ pub enum Exhausted {
     Limit,
     /// The bound is not reached, but the system gave no memory for more slots, and no old one was free.
     Memory,
+    /// The bound is not reached, but a memory limit is, and no old slot was free.
+    MemoryLimit,
+}
+
+impl From<Exhausted> for AllocError {
+    fn from(e: Exhausted) -> Self {
+        match e {
+            Exhausted::Limit => Self::Handles,
+            Exhausted::Memory => Self::System,
+            Exhausted::MemoryLimit => Self::MemoryLimit,
+        }
+    }
 }
 
 impl core::fmt::Display for Exhausted {
@@ -94,6 +107,7 @@ impl core::fmt::Display for Exhausted {
         f.write_str(match self {
             Self::Limit => "the configured number of slots is in use",
             Self::Memory => "memory allocation failed",
+            Self::MemoryLimit => "the memory limit is reached",
         })
     }
 }
@@ -124,6 +138,8 @@ pub struct Slab<S: Slot> {
     fresh: CachePadded<AtomicU32>,
     bytes: AtomicUsize,
     shards: Striped<Lock<Shard>>,
+    /// Who pays for slots that come into use, if somebody must.
+    account: Option<Account>,
     _slots: PhantomData<S>,
 }
 
@@ -141,6 +157,8 @@ enum Refill {
     NoSegment(usize),
     /// All handles are with some shard, or in use.
     NoFresh,
+    /// A memory limit allows no more.
+    OverLimit,
 }
 
 impl<S: Slot> Slab<S> {
@@ -152,6 +170,13 @@ impl<S: Slot> Slab<S> {
         Self::try_with_shards(limit, stripe::count())
     }
 
+    /// The same, where `account` pays for each slot that comes into use.
+    pub fn try_new_paid(limit: u32, account: Option<Account>) -> Result<Self, AllocError> {
+        let mut slab = Self::try_new(limit)?;
+        slab.account = account;
+        Ok(slab)
+    }
+
     fn try_with_shards(limit: u32, shards: usize) -> Result<Self, AllocError> {
         let limit = limit.min(MAX_LIMIT);
         Ok(Self {
@@ -161,6 +186,7 @@ impl<S: Slot> Slab<S> {
             fresh: CachePadded::new(AtomicU32::new(1)),
             bytes: AtomicUsize::new(0),
             shards: Striped::try_with(shards, || Lock::new(Shard::default()))?,
+            account: None,
             _slots: PhantomData,
         })
     }
@@ -337,7 +363,7 @@ impl<S: Slot> Slab<S> {
                     no_memory = self.grow(k, Pages::Small).is_err();
                     shard = self.shards.get(me).lock();
                 }
-                Refill::NoSegment(_) | Refill::NoFresh => {
+                Refill::NoSegment(_) | Refill::NoFresh | Refill::OverLimit => {
                     drop(shard);
                     match self.gather(me, (out.len() - have) as u32) {
                         Ok(own) => shard = own,
@@ -387,7 +413,12 @@ impl<S: Slot> Slab<S> {
                 return Refill::NoSegment(k);
             }
             let room = segment_start(k) + self.lens[k] - from;
-            let to = from + room.min(BATCH);
+            let wanted = room.min(BATCH);
+            let paid = self.account.as_ref().map_or(wanted, |a| a.admit(wanted));
+            if paid == 0 {
+                return Refill::OverLimit;
+            }
+            let to = from + paid;
             if check::mutant("slab:fresh-without-exchange") {
                 self.fresh.store(to, order::slab_fresh());
                 own.set_fresh(handle_of(from), to - from);
@@ -401,7 +432,12 @@ impl<S: Slot> Slab<S> {
                     own.set_fresh(handle_of(from), to - from);
                     return Refill::Done;
                 }
-                Err(now) => from = now,
+                Err(now) => {
+                    if let Some(account) = &self.account {
+                        account.refund(paid);
+                    }
+                    from = now;
+                }
             }
         }
     }
@@ -446,6 +482,7 @@ impl<S: Slot> Slab<S> {
                 Refill::Done => {}
                 Refill::NoFresh => return Err(Exhausted::Limit),
                 Refill::NoSegment(_) => return Err(Exhausted::Memory),
+                Refill::OverLimit => return Err(Exhausted::MemoryLimit),
             }
         }
         Ok(own)

@@ -2,8 +2,10 @@
 
 use core::mem::ManuallyDrop;
 
+use crate::budget::{Account, Budget};
 use crate::mem::{AllocError, Zeroable};
 use crate::sync::UnsafeCell;
+use alloc::sync::Arc;
 
 use super::{Exhausted, Slab, SlabStats, Slot};
 
@@ -59,6 +61,14 @@ impl<T> NodeSlab<T> {
         })
     }
 
+    /// The same within a budget.
+    pub(crate) fn try_new_within(limit: u32, budget: &Arc<Budget>) -> Result<Self, AllocError> {
+        let account = Account::Entries(budget.clone(), size_of::<Node<T>>());
+        Ok(Self {
+            slab: Slab::try_new_paid(limit, Some(account))?,
+        })
+    }
+
     /// Takes memory for `slots` values now, in huge pages where that pays.
     ///
     /// # Errors
@@ -97,6 +107,18 @@ impl<T> NodeSlab<T> {
         // SAFETY: alive, by the contract, so it holds a value that nobody writes.
         slot.0
             .with(|p| unsafe { &*(&raw const (*p).value).cast::<T>() })
+    }
+
+    /// The value of a live handle, exclusively.
+    ///
+    /// # Safety
+    /// The handle is live, and nobody else uses the value.
+    pub unsafe fn get_mut(&mut self, handle: u32) -> &mut T {
+        // SAFETY: given out, by the contract.
+        let slot = unsafe { self.slab.slot(handle).as_ref() };
+        // SAFETY: alive and the caller's alone, by the contract.
+        slot.0
+            .with_mut(|p| unsafe { &mut *(&raw mut (*p).value).cast::<T>() })
     }
 
     /// The address of a live or dead slot, to prefetch it.

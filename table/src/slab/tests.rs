@@ -232,7 +232,7 @@ fn without_memory_an_allocation_says_so() {
     for _ in 0..3 {
         assert_eq!(slab.alloc(), Err(Exhausted::Memory));
         assert_eq!(slab.alloc_many(&mut [0; 3]), Err(Exhausted::Memory));
-        assert_eq!(slab.reserve(1), Err(AllocError));
+        assert_eq!(slab.reserve(1), Err(AllocError::System));
     }
     assert_eq!(slab.stats(), SlabStats::default());
 }

@@ -161,6 +161,9 @@ orderings! {
     /// Looks at the ticket. Pairs with `ticket_leave`: a probe sees what former holders wrote; MOVED leads to a
     /// generation that holds the entries.
     ticket_load: Acquire;
+    /// Looks at the ticket again after a walk. Relaxed: the walk's loads are Acquire, so whoever saw a store made under the
+    /// lock sees that the lock was taken.
+    ticket_again: Relaxed;
     /// Takes the lock. Pairs with `ticket_leave`: the stores under the lock come after those of the last holder.
     ticket_take: Acquire;
     /// Gives the lock back, changed, unchanged or MOVED. Pairs with `ticket_load` and `ticket_take`.

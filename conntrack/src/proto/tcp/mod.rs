@@ -133,6 +133,29 @@ impl Tcp {
         }
     }
 
+    /// Takes over what the control plane says (`nlattr_to_tcp`): window scales only if both sides have them. False for a state that is none.
+    pub(super) fn set(
+        &mut self,
+        state: u8,
+        wscale: [Option<u8>; 2],
+        flags: [Option<(u8, u8)>; 2],
+    ) -> bool {
+        let Some(state) = State::ALL.get(usize::from(state)) else {
+            return false;
+        };
+        self.state = *state;
+        for (side, f) in self.seen.iter_mut().zip(flags) {
+            if let Some((flags, mask)) = f {
+                side.flags = side.flags & !mask | flags & mask;
+            }
+        }
+        let scaled = self.seen.iter().all(|s| s.flags & FLAG_WINDOW_SCALE != 0);
+        if let ([Some(a), Some(b)], true) = (wscale, scaled) {
+            (self.seen[0].scale, self.seen[1].scale) = (a.min(14), b.min(14));
+        }
+        true
+    }
+
     /// Half closed or further (`tcp_can_early_drop`).
     pub(super) fn is_closing(&self) -> bool {
         matches!(

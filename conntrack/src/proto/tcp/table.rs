@@ -20,6 +20,20 @@ pub(crate) enum State {
 }
 
 impl State {
+    /// All of them, by number.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::None,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::Established,
+        Self::FinWait,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Close,
+        Self::SynSent2,
+    ];
+
     /// As `/proc` prints it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
