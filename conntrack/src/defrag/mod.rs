@@ -19,7 +19,7 @@ use crate::sysctl::Sysctl;
 use crate::tracker::Tracker;
 use crate::tuple::Family;
 use parking_lot::Mutex;
-use pieces::Pieces;
+use pieces::{Pieces, Wrong};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -87,6 +87,9 @@ struct Fragment<'a> {
 
 /// How a datagram is put together.
 trait Join {
+    /// What a fragment is whose length contradicts those of others: IPv6 forgets that one, IPv4 all of them.
+    const LENGTHS: Wrong;
+
     /// The datagram that begins with `header`, with DF if `dont`; `None` when it would be too long.
     fn join(header: Vec<u8>, payload: &[u8], ecn: u8, dont: bool) -> Option<Vec<u8>>;
 }
@@ -230,13 +233,14 @@ impl Waiting {
             Pieces::new(deadline)
         });
         let before = pieces.cost(OVERHEAD);
-        let added = pieces.add(f);
+        let added = pieces.add(f, F::LENGTHS);
         self.bytes += pieces.cost(OVERHEAD) - before;
         match added {
             Ok(true) => {}
             Ok(false) => return Gathered::Kept,
-            Err(pieces::Wrong::Duplicate) => return Gathered::Kept,
-            Err(pieces::Wrong::Contradiction) => {
+            Err(Wrong::Duplicate) => return Gathered::Kept,
+            Err(Wrong::Refused) => return Gathered::Refused,
+            Err(Wrong::Contradiction) => {
                 self.forget(&key);
                 return Gathered::Refused;
             }

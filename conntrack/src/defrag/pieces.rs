@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub(super) enum Wrong {
     /// All of it is here already; nothing has changed.
     Duplicate,
+    /// The fragment is to be forgotten, the others stay.
+    Refused,
     /// The datagram is to be given up.
     Contradiction,
 }
@@ -72,7 +74,8 @@ impl Pieces {
     }
 
     /// Adds a fragment; true when the datagram is complete.
-    pub(super) fn add(&mut self, fragment: Fragment<'_>) -> Result<bool, Wrong> {
+    /// Lengths that contradict each other are `lengths`.
+    pub(super) fn add(&mut self, fragment: Fragment<'_>, lengths: Wrong) -> Result<bool, Wrong> {
         let Fragment {
             offset,
             mut data,
@@ -89,19 +92,19 @@ impl Pieces {
         if more {
             if end > self.len {
                 if self.have_last {
-                    return Err(Wrong::Contradiction);
+                    return Err(lengths);
                 }
                 self.len = end;
             }
         } else {
             if end < self.len || (self.have_last && end != self.len) {
-                return Err(Wrong::Contradiction);
+                return Err(lengths);
             }
             self.have_last = true;
             self.len = end;
         }
         if data.is_empty() {
-            return Err(Wrong::Contradiction);
+            return Err(lengths);
         }
         self.insert(offset, end, data)?;
         self.got += data.len() as u32;

@@ -1,5 +1,6 @@
 //! IPv4 fragments (`net/ipv4/ip_fragment.c`).
 
+use super::pieces::Wrong;
 use super::{Fragment, Join, Key};
 use crate::checksum;
 use std::net::Ipv4Addr;
@@ -43,6 +44,8 @@ pub(super) fn parse(packet: &[u8], zone: u16) -> Option<Fragment<'_>> {
 }
 
 impl Join for V4 {
+    const LENGTHS: Wrong = Wrong::Contradiction;
+
     fn join(mut header: Vec<u8>, payload: &[u8], ecn: u8, dont: bool) -> Option<Vec<u8>> {
         let len = u16::try_from(header.len() + payload.len()).ok()?;
         header[1] |= ecn;

@@ -20,7 +20,7 @@ use crate::reason::What;
 use crate::status::CtInfo;
 use crate::store::Store;
 use crate::tracker::Tracker;
-use crate::tuple::Direction;
+use crate::tuple::{Direction, Family};
 use std::sync::Arc;
 
 /// Registers the helpers `ftp`, `tftp`, `irc` and `amanda`.
@@ -33,6 +33,12 @@ pub fn register<S: Store>(ct: &Tracker<S>) {
     ] {
         ct.register_helper(name, Arc::new(run));
     }
+}
+
+/// Does the helper `name` follow connections of `family`? Unknown names are the application's own and may.
+#[must_use]
+pub fn follows(name: &str, family: Family) -> bool {
+    name != "irc" || family == Family::Ipv4
 }
 
 #[derive(Clone, Copy, Debug)]

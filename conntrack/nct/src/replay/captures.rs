@@ -12,7 +12,7 @@ use super::record::seconds;
 use super::router::{Arrival, Outcome, Router};
 use super::settings::{self, Setting};
 use super::summary::Summary;
-use super::trace::{Effects, Entry, Line, dir_name};
+use super::trace::{Effects, Entry, Line, Reasons, dir_name};
 use crate::capture::frame::{self, Payload};
 use crate::capture::source::{Capture, Record};
 use crate::cli::{Entries, Output, Replay};
@@ -115,8 +115,7 @@ impl Stream {
                     checksum_ok: missing > 0,
                 };
                 let outcome = self.router.packet(&arrival);
-                self.summary
-                    .tracked(outcome.state, outcome.reason.as_deref());
+                self.summary.tracked(outcome.state, outcome.reason.first());
                 Some(outcome)
             }
             Payload::Other => {
@@ -223,7 +222,7 @@ pub(crate) fn line(
             dir: None,
             status: 0,
             verdict: "drop",
-            reason: None,
+            reason: Reasons::None,
             out: None,
             effects: Effects::default(),
             c: None,

@@ -14,6 +14,7 @@ mod cases;
 mod journal;
 mod nat;
 mod op;
+mod options;
 mod record;
 mod route;
 mod router;

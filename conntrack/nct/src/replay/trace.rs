@@ -23,8 +23,8 @@ pub(crate) struct Line {
     pub(crate) dir: Option<&'static str>,
     pub(crate) status: u32,
     pub(crate) verdict: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
+    #[serde(skip_serializing_if = "Reasons::is_none")]
+    pub(crate) reason: Reasons,
     /// Sides that the router sent packets to because of this one, one name for each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) out: Option<Vec<&'static str>>,
@@ -34,6 +34,30 @@ pub(crate) struct Line {
     pub(crate) effects: Effects,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) entries: Option<Vec<Entry>>,
+}
+
+/// What the kernel would have logged about a packet.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Reasons {
+    None,
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Reasons {
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// The first.
+    pub(crate) fn first(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::One(r) => Some(r),
+            Self::Several(all) => all.first().map(String::as_str),
+        }
+    }
 }
 
 /// What else a packet did, or what time did before it.
