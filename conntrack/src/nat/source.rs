@@ -14,13 +14,16 @@ pub(crate) type End = (IpAddr, u16);
 /// Source address and port, protocol, zone of the original direction.
 type Source = (IpAddr, u16, u8, u16);
 
+/// By source, the mappings of its entries, each with the entry's place; the youngest last.
+type Shard = Mutex<HashMap<Source, Vec<(usize, End)>>>;
+
 const SHARDS: usize = 16;
 
 /// The mappings of one namespace; each belongs to an entry and goes with it.
 #[derive(Debug)]
 pub(crate) struct Sources {
     hasher: RandomState,
-    shards: [Mutex<HashMap<Source, Vec<(usize, End)>>>; SHARDS],
+    shards: [Shard; SHARDS],
 }
 
 impl Default for Sources {
@@ -37,7 +40,7 @@ fn source(t: &Tuple, zone: u16) -> Source {
 }
 
 impl Sources {
-    fn shard(&self, s: &Source) -> &Mutex<HashMap<Source, Vec<(usize, End)>>> {
+    fn shard(&self, s: &Source) -> &Shard {
         &self.shards[self.hasher.hash_one(s) as usize % SHARDS]
     }
 
