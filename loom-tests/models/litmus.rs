@@ -92,6 +92,22 @@ pub const MODELS: &[Model] = &[
         ..Model::DEFAULT
     },
     Model {
+        name: "litmus/wish-beside-a-lock",
+        proves: "a lock that is left and a wish looked for, without a fence between: both sides may miss each other",
+        floor: 4,
+        outcomes: &["missed by both", "seen", "taken"],
+        body: || wish_beside_a_lock(false),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "litmus/wish-beside-a-lock-fenced",
+        proves: "with SeqCst fences one of the two sees the other",
+        floor: 4,
+        outcomes: &["seen", "taken"],
+        body: || wish_beside_a_lock(true),
+        ..Model::DEFAULT
+    },
+    Model {
         name: "litmus/message",
         proves: "Release / Acquire hands a payload over",
         floor: 2,
@@ -224,6 +240,32 @@ fn lost_update() {
     add(&x);
     a.join().unwrap();
     assert_eq!(x.load(Acquire), 2, "an increment is lost");
+}
+
+fn wish_beside_a_lock(fenced: bool) {
+    let lock = Arc::new(AtomicUsize::new(0));
+    let wish = Arc::new(AtomicUsize::new(0));
+    let a = {
+        let (lock, wish) = (lock.clone(), wish.clone());
+        spawn(move || {
+            wish.store(1, Relaxed);
+            if fenced {
+                fence(SeqCst);
+            }
+            lock.compare_exchange(0, 1, Acquire, Relaxed).is_ok()
+        })
+    };
+    assert!(lock.compare_exchange(0, 1, Acquire, Relaxed).is_ok() || lock.load(Relaxed) == 1);
+    lock.store(0, Release);
+    if fenced {
+        fence(SeqCst);
+    }
+    let seen = wish.load(Relaxed) == 1;
+    saw(match (a.join().unwrap(), seen) {
+        (false, false) => "missed by both",
+        (false, true) => "seen",
+        (true, _) => "taken",
+    });
 }
 
 fn refcount(test_for_zero: bool) {

@@ -1,8 +1,12 @@
 //! The models as one program. The driver builds it, asks for `list` and runs each model in a process of its own.
 
 mod entries;
+mod finish;
 mod harness;
+mod kernel;
+mod latch;
 mod litmus;
+mod map;
 mod pool;
 mod rcu;
 mod resize;
@@ -11,17 +15,35 @@ mod walk;
 
 use harness::{Expect, Model, Options};
 
-const ALL: &[&[Model]] = &[
+/// The models of the kernel's algorithms.
+const KERNEL: &[&[&[Model]]] = &[
+    &kernel::chain::MODELS,
+    &kernel::life::MODELS,
+    &kernel::owners::MODELS,
+    &kernel::resize::MODELS,
+    &kernel::sequential::MODELS,
+];
+
+/// The litmus programs, and the models of the shipped code.
+const SHIPPED: &[&[Model]] = &[
     litmus::MODELS,
     rcu::MODELS,
     pool::MODELS,
+    latch::MODELS,
     walk::MODELS,
     resize::MODELS,
+    finish::MODELS,
     entries::MODELS,
+    map::MODELS,
 ];
 
+fn all() -> impl Iterator<Item = &'static Model> {
+    let kernel = KERNEL.iter().copied().flatten().copied().flatten();
+    SHIPPED.iter().copied().flatten().chain(kernel)
+}
+
 fn list() {
-    for m in ALL.iter().copied().flatten() {
+    for m in all() {
         let kind = match m.expect {
             Expect::Passes => "passes",
             Expect::Caught => "caught",
@@ -54,10 +76,7 @@ fn main() {
         ["run", name, bound, rest @ ..] => (*name, *bound, rest),
         _ => panic!("usage: list | run NAME BOUND|none [mutant NAME] [trace N]"),
     };
-    let model = ALL
-        .iter()
-        .copied()
-        .flatten()
+    let model = all()
         .find(|m| m.name == name)
         .expect("no such model");
     let mut options = Options {

@@ -101,6 +101,15 @@ pub const MODELS: &[Model] = &[
         body: records_change_hands,
         ..Model::DEFAULT
     },
+    Model {
+        name: "rcu/owned-guard-travels",
+        proves: "what an owned guard's maker reached is not freed while another thread holds the guard",
+        floor: 30,
+        outcomes: &["read old", "read new", "freed at once", "kept"],
+        kills: &["order:rcu_unpin", "order:rcu_scan", "rcu:ignore-active-reader"],
+        body: owned_guard_travels,
+        ..Model::DEFAULT
+    },
 ];
 
 const LIVE: usize = 7;
@@ -291,5 +300,30 @@ fn records_change_hands() {
         (2, 0) => "two records, read old",
         (2, _) => "two records, read new",
         (n, _) => panic!("{n} records for two readers"),
+    });
+}
+
+/// The guard is made here, goes to another thread, and ends there, after that thread's read through what was reached here.
+fn owned_guard_travels() {
+    let w = World::new();
+    let guard = OwnedGuard::new();
+    let reached = w.link.load(Acquire);
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            // SAFETY: the guard came along and protects the node; loom checks it.
+            let v = w.nodes[reached].with(|p| unsafe { *p });
+            assert_eq!(v, LIVE, "a freed node is read");
+            let now = w.read();
+            drop(guard);
+            now
+        })
+    };
+    let _ = w.unlink();
+    saw_freed(w.collect());
+    saw(if reader.join().unwrap() == 0 {
+        "read old"
+    } else {
+        "read new"
     });
 }

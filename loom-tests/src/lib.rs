@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 pub mod correction;
+pub mod coverage;
+pub mod long;
 pub mod models;
 pub mod mutants;
 pub mod report;
 pub mod runner;
+pub mod sanitizers;
 pub mod stress;
 pub mod workspace;
 
@@ -23,6 +26,10 @@ pub struct Options {
     pub stock: bool,
     /// Multiplies every time limit: more than 1 for a slow or busy machine.
     pub patience: f64,
+    /// Write the tables into the README too.
+    pub write: bool,
+    /// Nothing is begun after this.
+    pub deadline: Option<std::time::Instant>,
 }
 
 impl Options {
@@ -32,6 +39,12 @@ impl Options {
 
     fn limit(&self, model: &Model) -> std::time::Duration {
         model.limit.mul_f64(self.patience)
+    }
+
+    /// Whether the time given to the whole is over.
+    fn is_over(&self) -> bool {
+        self.deadline
+            .is_some_and(|d| std::time::Instant::now() >= d)
     }
 
     fn flavour(&self) -> workspace::Flavour {
@@ -69,6 +82,8 @@ pub struct Tally {
     pub passed: usize,
     /// Those that did not.
     pub failed: usize,
+    /// Those that were not run, because the time was over.
+    pub skipped: usize,
 }
 
 impl Tally {
@@ -82,9 +97,21 @@ impl Tally {
     }
 }
 
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} passed, {} failed", self.passed, self.failed)
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
     }
 }
 
@@ -111,7 +138,22 @@ impl Checked<'_> {
         self.run.as_expected(self.model)
     }
 
+    fn is_skipped(&self) -> bool {
+        self.run.end == runner::End::Skipped
+    }
+
+    fn count(&self, tally: &mut Tally) {
+        if self.is_skipped() {
+            tally.skipped += 1;
+        } else {
+            tally.count(self.ok());
+        }
+    }
+
     fn verdict(&self) -> &'static str {
+        if self.is_skipped() {
+            return "not run";
+        }
         match (self.ok(), self.model.must_fail) {
             (true, false) => "ok",
             (true, true) => "ok (caught)",
@@ -139,12 +181,16 @@ fn print_checked(checked: &[Checked<'_>]) {
             c.bound.clone(),
             report::grouped(c.run.executions),
             format!("{:.2} s", c.run.time.as_secs_f64()),
-            c.run.seen.clone(),
+            if c.run.caught() {
+                report::shortened(&c.run.reason())
+            } else {
+                c.run.seen.clone()
+            },
             c.verdict().to_owned(),
         ]);
     }
     println!("\n{table}");
-    for c in checked.iter().filter(|c| !c.ok()) {
+    for c in checked.iter().filter(|c| !c.ok() && !c.is_skipped()) {
         println!("{}: {}", c.model.name, c.model.proves);
         println!(
             "    {}",
@@ -155,4 +201,27 @@ fn print_checked(checked: &[Checked<'_>]) {
             }
         );
     }
+}
+
+/// A table of models for the README: what each proves, and what it took.
+fn models_in_markdown<'a>(checked: impl Iterator<Item = &'a Checked<'a>>) -> String {
+    let mut table = report::Table::new(&[
+        "model",
+        "holds in every execution",
+        "threads",
+        "executions",
+        "time",
+        "must catch",
+    ]);
+    for c in checked {
+        table.row([
+            format!("`{}`", c.model.name),
+            c.model.proves.clone(),
+            c.model.threads.to_string(),
+            report::grouped(c.run.executions),
+            format!("{:.2} s", c.run.time.as_secs_f64()),
+            c.model.kills.join(", "),
+        ]);
+    }
+    table.markdown()
 }

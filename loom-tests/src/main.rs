@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use loom_tests::models::{self, Bound};
-use loom_tests::{Options, Tally, mutants, stress, workspace};
+use loom_tests::{Options, Tally, coverage, long, mutants, sanitizers, stress, workspace};
 use std::process::ExitCode;
 
 /// Checks the concurrent code of the table as shipped: exhaustively in small models, and under stress.
@@ -28,14 +28,15 @@ enum Mode {
     },
     /// Run the self-test of the checker only.
     Selftest(Common),
-    /// Switch seeded bugs on, one at a time: the models must fail.
-    Mutants {
+    /// Switch seeded bugs on, one at a time: the models must fail. Prints the kill matrix.
+    #[command(alias = "mutants")]
+    Matrix {
         #[command(flatten)]
         common: Common,
         /// Try every mutant on every model, not only until one of them catches it.
         #[arg(long, conflicts_with = "claimed")]
         all: bool,
-        /// Try the mutants only that a model claims to catch.
+        /// Try every claim of a model, and nothing else.
         #[arg(long)]
         claimed: bool,
     },
@@ -49,6 +50,30 @@ enum Mode {
         /// Seconds in which a seeded bug must be caught.
         #[arg(long, default_value_t = 30)]
         bug_seconds: u64,
+    },
+    /// Run random schedules of scenarios that are too large for the models.
+    Shuttle {
+        #[command(flatten)]
+        common: Common,
+        /// Seconds for each scenario and scheduler.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Run the stress scenarios under the sanitizers of the nightly compiler.
+    Sanitizers {
+        #[command(flatten)]
+        common: Common,
+        /// Seconds for each scenario and sanitizer.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Run everything for as long as told: models at their full bounds, the matrix, stress, histories, random schedules.
+    Long {
+        #[command(flatten)]
+        common: Common,
+        /// Minutes in all. What cannot be begun in time is listed as not run.
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
     },
     /// Print every model and what it proves.
     List(Common),
@@ -66,8 +91,15 @@ enum Mode {
         #[arg(long)]
         mutant: Option<String>,
     },
-    /// Lint the models and the stress scenarios, which ordinary builds do not contain.
+    /// Lint the models and the stress scenarios, which ordinary builds do not contain, and the table that names a check for
+    /// every unsafe block and every ordering.
     Lint,
+    /// Compare that table with the sources, only.
+    Coverage {
+        /// Bring the table up to date as far as that can be done without thinking: lines without a check are to be filled in.
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 #[derive(Args)]
@@ -83,6 +115,9 @@ struct Common {
     /// Multiplies the time limit of every model.
     #[arg(long, default_value_t = 1.0)]
     patience: f64,
+    /// Write the tables into this package's README too.
+    #[arg(long)]
+    write: bool,
 }
 
 impl From<Common> for Options {
@@ -92,6 +127,8 @@ impl From<Common> for Options {
             jobs: c.jobs,
             stock: c.stock,
             patience: c.patience.clamp(0.01, 1000.0),
+            write: c.write,
+            deadline: None,
         }
     }
 }
@@ -110,7 +147,7 @@ fn run(mode: Mode) -> Result<Option<Tally>> {
             models::run(&common.into(), bound.unwrap_or(Bound::Full)).map(Some)
         }
         Mode::Selftest(c) => models::only_self_test(&c.into()).map(Some),
-        Mode::Mutants {
+        Mode::Matrix {
             common,
             all,
             claimed,
@@ -127,6 +164,9 @@ fn run(mode: Mode) -> Result<Option<Tally>> {
             seconds,
             bug_seconds,
         } => stress::run(&common.into(), seconds, bug_seconds).map(Some),
+        Mode::Shuttle { common, seconds } => stress::shuttle(&common.into(), seconds).map(Some),
+        Mode::Sanitizers { common, seconds } => sanitizers::run(&common.into(), seconds).map(Some),
+        Mode::Long { common, minutes } => long::run(&common.into(), minutes).map(Some),
         Mode::List(c) => models::list(&c.into()).map(|()| None),
         Mode::Trace {
             common,
@@ -144,8 +184,10 @@ fn run(mode: Mode) -> Result<Option<Tally>> {
             let ws = workspace::Workspace::locate()?;
             ws.lint(workspace::Flavour::Corrected)?;
             ws.lint(workspace::Flavour::Threads)?;
-            Ok(None)
+            ws.lint(workspace::Flavour::Shuttle)?;
+            coverage::run(false).map(Some)
         }
+        Mode::Coverage { write } => coverage::run(write).map(Some),
     }
 }
 

@@ -51,10 +51,15 @@ fn check<'a>(
     bound: Bound,
 ) -> Result<Vec<Checked<'a>>> {
     runner::parallel(models, options.jobs, |model| {
+        let run = if options.is_over() {
+            Run::skipped()
+        } else {
+            run_one(program, options, model, bound, None)?
+        };
         Ok(Checked {
             model,
             bound: bound.of(model),
-            run: run_one(program, options, model, bound, None)?,
+            run,
         })
     })
 }
@@ -70,7 +75,7 @@ pub(crate) fn self_test(
     let checked = check(program, options, &litmus, Bound::Fast)?;
     print_checked(&checked);
     let failed = checked.iter().filter(|c| !c.ok()).count();
-    checked.iter().for_each(|c| tally.count(c.ok()));
+    checked.iter().for_each(|c| c.count(tally));
     if failed == 0 {
         println!(
             "self-test: the checker sees all that it should ({} cases)",
@@ -110,12 +115,62 @@ pub fn run(options: &Options, bound: Bound) -> Result<Tally> {
     if !chosen.is_empty() {
         let checked = check(&program, options, &chosen, bound)?;
         print_checked(&checked);
-        checked.iter().for_each(|c| tally.count(c.ok()));
+        checked.iter().for_each(|c| c.count(&mut tally));
+        let section = match bound {
+            Bound::Fast => Some("models"),
+            Bound::Full => Some("full"),
+            _ => None,
+        };
+        if let Some(section) = section.filter(|_| options.write && options.filters.is_empty()) {
+            write(section, &checked)?;
+        }
         if !sees {
             println!("the checker is blind, see the self-test: the passes above prove nothing");
         }
     }
     Ok(tally)
+}
+
+/// Writes the tables of a whole run into the README.
+fn write(section: &str, checked: &[Checked<'_>]) -> Result<()> {
+    if section == "full" {
+        let mut table = crate::report::Table::new(&["model", "preemptions", "executions", "time"]);
+        for c in checked.iter().filter(|c| !c.model.is_kernel()) {
+            table.row([
+                format!("`{}`", c.model.name),
+                c.bound.clone(),
+                crate::report::grouped(c.run.executions),
+                format!("{:.1} s", c.run.time.as_secs_f64()),
+            ]);
+        }
+        return crate::report::write_readme(section, &table.markdown());
+    }
+    let shipped = checked.iter().filter(|c| !c.model.is_kernel());
+    crate::report::write_readme(section, &crate::models_in_markdown(shipped))?;
+    let mut table =
+        crate::report::Table::new(&["kernel bug", "holds once fixed", "fixed", "as it was"]);
+    for c in checked.iter().filter(|c| c.model.is_kernel()) {
+        let bug = format!("{}-bug", c.model.name);
+        if c.model.name.ends_with("-bug") {
+            continue;
+        }
+        let was = checked.iter().find(|b| b.model.name == bug).unwrap_or(c);
+        table.row([
+            format!("`{}`", c.model.name),
+            c.model.proves.clone(),
+            if c.model.must_fail {
+                String::new()
+            } else {
+                format!("{} executions", crate::report::grouped(c.run.executions))
+            },
+            if was.model.must_fail {
+                format!("caught: {}", crate::report::shortened(&was.run.reason()))
+            } else {
+                String::new()
+            },
+        ]);
+    }
+    crate::report::write_readme("kernel", &table.markdown())
 }
 
 /// Prints every model with what it proves.

@@ -5,7 +5,7 @@
 //! catches is a survivor, and needs a written reason in `survivors.txt`.
 
 use crate::models::{Bound, open, run_one, self_test};
-use crate::report::Table;
+use crate::report::{Table, shortened, write_readme};
 use crate::runner::{self, End, Model, Run};
 use crate::workspace::{Program, Workspace};
 use crate::{Checked, Options, Tally, print_checked};
@@ -97,9 +97,9 @@ impl Mutant<'_> {
 /// Which pairs of mutant and model are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// Those that a model claims.
+    /// Every claim of a model, and nothing else.
     Claimed,
-    /// Those, and every other mutant on one model after another until one catches it.
+    /// Every mutant on the models that claim it, then on the others, until one catches it.
     UntilCaught,
     /// All pairs.
     All,
@@ -116,7 +116,11 @@ pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
         workspace.package().join("survivors.txt"),
     )?)?;
     let (program, contents) = open(options)?;
-    let models: Vec<&Model> = contents.models.iter().filter(|m| !m.is_litmus()).collect();
+    let models: Vec<&Model> = contents
+        .models
+        .iter()
+        .filter(|m| !m.is_litmus() && !m.is_kernel())
+        .collect();
     let mut names: BTreeSet<String> = contents.mutants.iter().cloned().collect();
     names.append(&mut seeded_bugs(&workspace.table_sources())?);
 
@@ -164,7 +168,10 @@ pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
     let results = runner::parallel(&selected, options.jobs, |name| {
         try_mutant(&program, options, &sound, name, extent)
     })?;
-    report(&results, &accepted, &mut tally);
+    let text = report(&results, &accepted, &mut tally);
+    if options.write && options.filters.is_empty() {
+        write_readme("matrix", &text)?;
+    }
     Ok(tally)
 }
 
@@ -184,7 +191,13 @@ fn try_mutant<'a>(
         claimed: claimed.clone(),
         tried: Vec::new(),
     };
+    if options.is_over() {
+        return Ok(mutant);
+    }
     for model in claimed {
+        if extent == Extent::UntilCaught && !mutant.killers().is_empty() {
+            break;
+        }
         let run = try_model(program, options, model, name)?;
         mutant.tried.push((model, run));
     }
@@ -200,13 +213,26 @@ fn try_mutant<'a>(
     Ok(mutant)
 }
 
-fn report(results: &[Mutant<'_>], accepted: &BTreeMap<String, String>, tally: &mut Tally) {
+/// Prints the matrix and counts; returns it in Markdown.
+fn report(
+    results: &[Mutant<'_>],
+    accepted: &BTreeMap<String, String>,
+    tally: &mut Tally,
+) -> String {
     let mut table = Table::new(&["mutant", "verdict", "tried", "reached", "caught by", "as"]);
     let mut notes = Vec::new();
     let (mut killed, mut excused) = (0, 0);
     for m in results {
         let killers = m.killers();
+        if m.tried.is_empty() && !m.claimed.is_empty() {
+            tally.skipped += 1;
+            notes.push(format!("{} was not tried: the time is over", m.name));
+            continue;
+        }
         for model in &m.claimed {
+            if !m.tried.iter().any(|(tried, _)| tried.name == model.name) {
+                continue;
+            }
             let ok = killers.contains(&model.name.as_str());
             tally.count(ok);
             if !ok {
@@ -250,18 +276,16 @@ fn report(results: &[Mutant<'_>], accepted: &BTreeMap<String, String>, tally: &m
     }
     println!("\n{table}");
     notes.iter().for_each(|n| println!("{n}"));
-    println!(
+    let sum = format!(
         "{killed} of {} mutants caught, {excused} survive with a written reason",
         results.len()
     );
-}
-
-fn shortened(text: &str) -> String {
-    const LENGTH: usize = 70;
-    match text.char_indices().nth(LENGTH) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
+    println!("{sum}");
+    let mut text = format!("{}\n{sum}.\n", table.markdown());
+    for (name, reason) in accepted {
+        text += &format!("* `{name}` survives: {reason}\n");
     }
+    text
 }
 
 #[cfg(test)]

@@ -23,6 +23,53 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The same as a table in Markdown.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut out = String::new();
+        for (n, row) in self.rows.iter().enumerate() {
+            let cells: Vec<String> = row.iter().map(|c| c.replace('|', "\\|")).collect();
+            let _ = writeln!(out, "| {} |", cells.join(" | "));
+            if n == 0 {
+                let _ = writeln!(out, "|{}", " --- |".repeat(row.len()));
+            }
+        }
+        out
+    }
+}
+
+/// Puts `text` between the marks of section `name` in a document.
+///
+/// # Errors
+///
+/// The document has no such section.
+pub fn replace_section(document: &str, name: &str, text: &str) -> anyhow::Result<String> {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end {name} -->"));
+    let at = document.find(&begin).map(|i| i + begin.len());
+    let to = at.and_then(|at| document[at..].find(&end).map(|i| at + i));
+    let (Some(at), Some(to)) = (at, to) else {
+        anyhow::bail!("no section {name}");
+    };
+    Ok(format!("{}{text}{}", &document[..at], &document[to..]))
+}
+
+/// Writes `text` into section `name` of this package's README.
+///
+/// # Errors
+///
+/// The file cannot be read or written, or has no such section.
+pub fn write_readme(name: &str, text: &str) -> anyhow::Result<()> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let old = std::fs::read_to_string(&path)?;
+    let new = replace_section(&old, name, text)?;
+    if new != old {
+        std::fs::write(&path, new)?;
+    }
+    println!("README.md: section {name} written");
+    Ok(())
+}
+
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let columns = self.rows[0].len();
@@ -57,6 +104,16 @@ impl std::fmt::Display for Table {
     }
 }
 
+/// The beginning of a text that is too long for a cell.
+#[must_use]
+pub fn shortened(text: &str) -> String {
+    const LENGTH: usize = 70;
+    match text.char_indices().nth(LENGTH) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// A number with its digits in groups of three.
 #[must_use]
 pub fn grouped(n: u64) -> String {
@@ -85,6 +142,21 @@ mod tests {
         ] {
             assert_eq!(grouped(n), text);
         }
+    }
+
+    #[test]
+    fn sections_are_replaced() {
+        let d = "a\n<!-- x -->\nold\n<!-- end x -->\nb\n";
+        let new = replace_section(d, "x", "new\n").unwrap();
+        assert_eq!(new, "a\n<!-- x -->\nnew\n<!-- end x -->\nb\n");
+        assert!(replace_section(d, "y", "").is_err());
+    }
+
+    #[test]
+    fn markdown_escapes_bars() {
+        let mut t = Table::new(&["a", "b"]);
+        t.row(["x|y".to_owned(), "1".to_owned()]);
+        assert_eq!(t.markdown(), "| a | b |\n| --- | --- |\n| x\\|y | 1 |\n");
     }
 
     #[test]

@@ -35,6 +35,12 @@ impl Model {
     pub fn is_litmus(&self) -> bool {
         self.name.starts_with("litmus/")
     }
+
+    /// Whether this is a model of one of the kernel's algorithms, which no mutant of the table concerns.
+    #[must_use]
+    pub fn is_kernel(&self) -> bool {
+        self.name.starts_with("kernel/")
+    }
 }
 
 /// All that a program contains.
@@ -57,6 +63,8 @@ pub enum End {
     Crashed(String),
     /// The time limit was reached: nothing is known.
     TimedOut,
+    /// Not begun, because the time given to the whole was over: nothing is known.
+    Skipped,
 }
 
 /// What a run came to.
@@ -91,6 +99,18 @@ impl Run {
         }
     }
 
+    /// A run that was not made.
+    #[must_use]
+    pub fn skipped() -> Self {
+        Self {
+            end: End::Skipped,
+            executions: 0,
+            time: Duration::ZERO,
+            hits: 0,
+            seen: String::new(),
+        }
+    }
+
     /// What went wrong, in a line.
     #[must_use]
     pub fn reason(&self) -> String {
@@ -98,6 +118,7 @@ impl Run {
             End::Clean => String::new(),
             End::Failed(why) => why.clone(),
             End::Crashed(why) => format!("crashed: {why}"),
+            End::Skipped => "not run: the time is over".to_owned(),
             End::TimedOut => format!("time limit reached after {:.0} s", self.time.as_secs_f64()),
         }
     }

@@ -20,6 +20,8 @@ pub enum Flavour {
     Stock,
     /// No loom: real threads.
     Threads,
+    /// shuttle: random schedules.
+    Shuttle,
 }
 
 impl Flavour {
@@ -29,17 +31,34 @@ impl Flavour {
             Flavour::Corrected => "models-corrected",
             Flavour::Stock => "models-stock",
             Flavour::Threads => "stress",
+            Flavour::Shuttle => "schedules",
         }
     }
 
-    /// The flag that configures the table for checking.
-    fn cfg(self) -> &'static str {
+    /// The flags that configure the table for checking.
+    fn cfgs(self) -> &'static [&'static str] {
         match self {
-            Flavour::Corrected | Flavour::Stock => "nulls_loom",
-            Flavour::Threads => "nulls_check",
+            Flavour::Corrected | Flavour::Stock => &["nulls_loom"],
+            Flavour::Threads => &["nulls_check"],
+            // The small sizes of the models, on another checker's atomics.
+            Flavour::Shuttle => &["nulls_loom", "nulls_shuttle"],
         }
     }
 }
+
+/// One of the compiler's sanitizers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sanitizer {
+    /// Data races.
+    Thread,
+    /// Accesses outside of what is allocated; leaks at the end too.
+    Address,
+    /// Leaks alone, at nearly full speed.
+    Leak,
+}
+
+/// The platform that sanitizers are asked for. Named, so that build scripts and macros are not sanitized.
+const SANITIZED_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A built checking program.
 #[derive(Debug)]
@@ -62,6 +81,7 @@ pub struct Workspace {
     out: PathBuf,
     loom: PathBuf,
     loom_version: String,
+    shuttle_version: String,
 }
 
 impl Workspace {
@@ -106,6 +126,10 @@ impl Workspace {
             .iter()
             .find(|p| p["name"] == "loom")
             .context("the table does not depend on loom")?;
+        let shuttle = packages
+            .iter()
+            .find(|p| p["name"] == "shuttle")
+            .context("the table does not depend on shuttle")?;
         let manifest = PathBuf::from(text(&loom["manifest_path"])?);
         Ok(Self {
             root: text(&m["workspace_root"])?.into(),
@@ -115,6 +139,7 @@ impl Workspace {
                 .context("loom's manifest has no folder")?
                 .into(),
             loom_version: text(&loom["version"])?,
+            shuttle_version: text(&shuttle["version"])?,
         })
     }
 
@@ -162,8 +187,51 @@ impl Workspace {
                     format!("STOCK loom {}, which misses executions", self.loom_version)
                 }
                 Flavour::Threads => "real threads, injected pauses".to_owned(),
+                Flavour::Shuttle => {
+                    "shuttle: random and priority schedules, sequentially consistent".to_owned()
+                }
             },
             refused,
+        })
+    }
+
+    /// Builds the stress scenarios under a sanitizer of the nightly compiler.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn build_sanitized(&self, sanitizer: Sanitizer) -> Result<Program> {
+        self.prepare(Flavour::Threads)?;
+        let name = format!("{sanitizer:?}").to_lowercase();
+        let target = self.out.join(format!("target-{name}"));
+        let flags = [
+            format!("-Zsanitizer={name}"),
+            "-Cunsafe-allow-abi-mismatch=sanitizer".to_owned(),
+            "--cfg".to_owned(),
+            "nulls_check".to_owned(),
+        ];
+        let status = Command::new("cargo")
+            .args(["+nightly", "build", "--release", "--offline", "--target"])
+            .arg(SANITIZED_TARGET)
+            .arg("--manifest-path")
+            .arg(self.out.join("stress/Cargo.toml"))
+            // Set by the toolchain that runs this program, for itself.
+            .env_remove("RUSTC")
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+            .stdout(Stdio::null())
+            .status()
+            .context("running cargo +nightly build")?;
+        ensure!(
+            status.success(),
+            "the scenarios do not build under the {name} sanitizer"
+        );
+        Ok(Program {
+            path: target.join(SANITIZED_TARGET).join("release/stress"),
+            flavour: Flavour::Threads,
+            checker: format!("real threads, injected pauses, {name} sanitizer"),
+            refused: None,
         })
     }
 
@@ -195,7 +263,8 @@ impl Workspace {
 
     fn target(&self, flavour: Flavour) -> PathBuf {
         // By configuration flag, so that a change of flavour rebuilds nothing.
-        self.out.join(format!("target-{}", flavour.cfg()))
+        self.out
+            .join(format!("target-{}", flavour.cfgs().join("-")))
     }
 
     fn cargo_for(&self, flavour: Flavour, command: &str) -> Command {
@@ -207,7 +276,12 @@ impl Workspace {
             // Overrides every other source of flags, inherited or configured.
             .env(
                 "CARGO_ENCODED_RUSTFLAGS",
-                format!("--cfg\x1f{}", flavour.cfg()),
+                flavour
+                    .cfgs()
+                    .iter()
+                    .map(|c| format!("--cfg\x1f{c}"))
+                    .collect::<Vec<_>>()
+                    .join("\x1f"),
             );
         c
     }
@@ -254,6 +328,7 @@ impl Workspace {
         let sources = match flavour {
             Flavour::Corrected | Flavour::Stock => "models",
             Flavour::Threads => "stress",
+            Flavour::Shuttle => "schedules",
         };
         let main = quote(&self.package().join(sources).join("main.rs"));
         let table = quote(&self.root.join("table"));
@@ -284,7 +359,10 @@ undocumented_unsafe_blocks = "deny"
 nulls = {{ path = {table} }}
 "#
         );
-        if flavour != Flavour::Threads {
+        if flavour == Flavour::Shuttle {
+            text += &format!("shuttle = \"={}\"\n", self.shuttle_version);
+        }
+        if matches!(flavour, Flavour::Corrected | Flavour::Stock) {
             let copy = quote(&self.copy_of_loom(flavour));
             text += &format!(
                 r#"loom = "={}"

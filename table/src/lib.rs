@@ -16,6 +16,9 @@
 //! * [`rcu`]: grace periods.
 //! * [`design`]: invariants, linearization points, progress, and the argument why a miss is right.
 
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 extern crate alloc;
 
 pub mod pool;
@@ -27,6 +30,10 @@ mod budget;
 mod map;
 mod mem;
 mod prefetch;
+#[cfg(feature = "rayon")]
+mod rayon;
+#[cfg(feature = "serde")]
+mod serde;
 mod set;
 mod slab;
 mod stripe;
@@ -36,6 +43,9 @@ mod sync;
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
 
+#[cfg(feature = "rayon")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rayon")))]
+pub use crate::rayon::{ParIter, SetParIter};
 pub use map::{
     ByRef, ByValue, CloneKey, Compute, DefaultHashBuilder, Drain, Entry, EntryRef, Equivalent,
     HashMap, HashMapBuilder, HashMapRef, InsertError, IntoIter, Iter, Key, Keys, MapStats,

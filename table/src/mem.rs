@@ -214,7 +214,7 @@ mod imp {
             super::sys::map(layout.size(), pages).ok_or(AllocError::System)?
         } else {
             // SAFETY: neither `len` nor the element size is 0.
-            NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).ok_or(AllocError::System)?
+            NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) }).ok_or(AllocError::System)?
         };
         Ok((start.cast(), footprint::<T>(len)))
     }
@@ -237,14 +237,14 @@ mod imp {
         } else {
             let layout = layout::<T>(len).expect("it was allocated with this layout");
             // SAFETY: allocated by `alloc_zeroed` with this layout.
-            unsafe { std::alloc::dealloc(start.as_ptr(), layout) };
+            unsafe { alloc::alloc::dealloc(start.as_ptr(), layout) };
             0
         }
     }
 }
 
 /// Mappings.
-#[cfg(all(unix, not(nulls_loom), not(miri)))]
+#[cfg(all(unix, feature = "std", not(nulls_loom), not(miri)))]
 mod sys {
     use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -351,7 +351,7 @@ mod sys {
 }
 
 /// Without mappings everything is one heap allocation.
-#[cfg(all(any(not(unix), miri), not(nulls_loom)))]
+#[cfg(all(any(not(unix), not(feature = "std"), miri), not(nulls_loom)))]
 mod sys {
     use super::{NonNull, Pages};
 

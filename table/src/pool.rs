@@ -106,7 +106,7 @@ impl<T: Entry> Pool<T> {
     pub fn with_capacity(max_entries: u32) -> Self {
         match Self::try_with_capacity(max_entries) {
             Ok(pool) => pool,
-            Err(_) => std::alloc::handle_alloc_error(core::alloc::Layout::new::<Self>()),
+            Err(_) => alloc::alloc::handle_alloc_error(core::alloc::Layout::new::<Self>()),
         }
     }
 
@@ -309,7 +309,7 @@ fn check_count(count: u32) {
 #[cold]
 #[inline(never)]
 fn overflow() -> ! {
-    std::process::abort()
+    crate::sync::abort()
 }
 
 /// An entry that nobody can refer to yet. Dropping it gives it up.

@@ -1,5 +1,6 @@
 //! One copy of something per processor or so, chosen by thread, to keep threads out of each other's cache lines.
 
+use alloc::{boxed::Box, vec::Vec};
 use crossbeam_utils::CachePadded;
 
 use crate::mem::AllocError;
@@ -7,11 +8,14 @@ use crate::mem::AllocError;
 /// The most copies there can be.
 pub(crate) const MAX: usize = if cfg!(nulls_loom) { 2 } else { 64 };
 
-/// How many copies are made: the processors available to the process, rounded up to a power of two.
+/// How many copies are made: the processors available to the process, rounded up to a power of two. One without `std`, where
+/// threads have no numbers to tell them apart.
 pub(crate) fn count() -> usize {
     #[cfg(nulls_loom)]
     return MAX;
-    #[cfg(not(nulls_loom))]
+    #[cfg(all(not(nulls_loom), not(feature = "std")))]
+    return 1;
+    #[cfg(all(not(nulls_loom), feature = "std"))]
     {
         // Asking the system reads files on Linux, so it is asked once.
         static COUNT: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
@@ -46,7 +50,16 @@ impl<T> Striped<T> {
     /// The index of the calling thread's copy, below [`len`](Self::len).
     #[inline]
     pub(crate) fn mine(&self) -> usize {
-        crate::rcu::thread_index() & (self.0.len() - 1)
+        self.index(crate::rcu::thread_index())
+    }
+
+    /// The index of the copy of the thread with this index, below [`len`](Self::len).
+    #[inline]
+    pub(crate) fn index(&self, thread: usize) -> usize {
+        let i = thread & (self.0.len() - 1);
+        // SAFETY: a power of two, so it is not empty, and masking with one less stays below.
+        unsafe { core::hint::assert_unchecked(i < self.0.len()) };
+        i
     }
 
     /// The number of copies: a power of two, at most [`MAX`].

@@ -124,7 +124,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
                             let (key, rest) = key.into_key();
                             let node = self
                                 .nodes
-                                .prepare(key, value)
+                                .prepare(key, value, guard)
                                 .map_err(|(entry, e)| InsertError::alloc(e, entry))?;
                             (Plan::Put(node, rest), None)
                         }
@@ -253,7 +253,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         let hash = hash_of(&self.hasher, &key);
         let node = self
             .nodes
-            .prepare(key, value)
+            .prepare(key, value, guard)
             .map_err(|(entry, e)| InsertError::alloc(e, entry))?;
         loop {
             let probe = self.probe(hash, node.key(), guard);

@@ -407,7 +407,7 @@ impl<'g, K: Hash + Eq, V, S: BuildHasher, B: Key<K>> OccupiedEntry<'g, K, V, S, 
             value,
             reason,
         };
-        let node = match look.map.nodes.prepare(look.key.make(), value) {
+        let node = match look.map.nodes.prepare(look.key.make(), value, look.guard) {
             Ok(node) => node,
             Err(((_, value), e)) => return Err(not(look, probe, value, Some(e))),
         };
@@ -512,7 +512,7 @@ impl<'g, K: Hash + Eq, V, S: BuildHasher, B: Key<K>> VacantEntry<'g, K, V, S, B>
         let (key, _) = key.into_key();
         let node = map
             .nodes
-            .prepare(key, value)
+            .prepare(key, value, guard)
             .map_err(|(entry, e)| InsertError::alloc(e, entry))?;
         loop {
             if let Some(x) = probe.hit() {

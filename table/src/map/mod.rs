@@ -230,6 +230,12 @@ impl<K, V, S> HashMap<K, V, S> {
         self.table.is_empty()
     }
 
+    /// The number of buckets.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn buckets(&self) -> usize {
+        self.table.buckets()
+    }
+
     /// How many entries the map holds before it grows.
     ///
     /// ```

@@ -7,6 +7,7 @@
 use super::{Table, local, nulls, ticket};
 use crate::rcu::Guard;
 use crate::sync::check::mutant;
+use alloc::vec::Vec;
 
 impl Table {
     /// Puts `(hash, handle)` of every entry with `cursor <= hash < next` into `out`, in order, and returns `next`;
@@ -22,7 +23,7 @@ impl Table {
         out: &mut Vec<(u64, u32)>,
     ) -> Option<u64> {
         let mut end = u128::MAX;
-        let mut array = self.root_array(guard);
+        let mut array = self.root_array(guard.pinned());
         loop {
             let b = array.bucket(cursor);
             // The least over *every* generation passed: a step taken in a coarser one would yield what a later step,

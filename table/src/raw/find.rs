@@ -5,9 +5,9 @@
 //! lead a walk past it; both show at the walk's end (`ticket::complete`). See the design chapter for the whole argument.
 
 use super::Table;
-use super::line::{Line, tag_of};
+use super::line::{Line, WideTag};
 use super::{local, nulls, ticket};
-use crate::rcu::Guard;
+use crate::rcu::{Guard, Pinned};
 use crate::sync::check::mutant;
 
 impl Table {
@@ -34,14 +34,14 @@ impl Table {
             // SAFETY: `b` is below `len`, the number of lines of a generation that was the root while we were pinned: not
             // freed before we unpin.
             let head: &Line = unsafe { &*lines.add(b) };
-            match walk(head, tag_of(hash), &mut eq) {
+            match walk(head, WideTag::of(hash), &mut eq) {
                 Ok(found) => return Some(found),
-                Err(end) if ticket::complete(head, end) => return None,
+                Err(Miss::Whole) => return None,
                 // Drifted, or a resize began and moved the bucket.
-                Err(_) => local::count_restart(),
+                Err(Miss::Astray) => local::count_restart(),
             }
         }
-        self.find_anew(guard, hash, eq)
+        self.find_anew(guard.pinned(), hash, eq)
     }
 
     /// The general case, from the start.
@@ -49,7 +49,7 @@ impl Table {
     #[inline(never)]
     fn find_anew<R>(
         &self,
-        guard: &Guard,
+        guard: Pinned<'_>,
         hash: u64,
         mut eq: impl FnMut(u32) -> Option<R>,
     ) -> Option<R> {
@@ -65,13 +65,12 @@ impl Table {
                 }
                 continue;
             }
-            match walk(head, tag_of(hash), &mut eq) {
+            match walk(head, WideTag::of(hash), &mut eq) {
                 Ok(found) => return Some(found),
-                Err(end) if ticket::complete(head, end) || mutant("find:skip-complete") => {
-                    return None;
-                }
+                Err(Miss::Whole) => return None,
+                Err(Miss::Astray) if mutant("find:skip-complete") => return None,
                 // Drifted, or moved under us: again from the same generation, which leads on.
-                Err(_) => local::count_restart(),
+                Err(Miss::Astray) => local::count_restart(),
             }
         }
     }
@@ -103,7 +102,7 @@ impl Table {
             for &hash in chunk {
                 // SAFETY: as above.
                 let line = unsafe { &*head(hash) };
-                for i in line.tags().matching(tag_of(hash)) {
+                for i in line.tags().matching(WideTag::of(hash)) {
                     let x = line.handle(i);
                     if x != 0 {
                         prefetch(x);
@@ -118,13 +117,25 @@ impl Table {
     }
 }
 
-/// Shows the handles of a chain that have this tag to `eq` until it yields a value. Else returns where the walk ended.
+/// How a walk ended that found nothing.
+enum Miss {
+    /// It saw the whole bucket, which was still the truth at its end.
+    Whole,
+    /// It left the chain on a recycled line, or the bucket moved.
+    Astray,
+}
+
 #[inline(always)]
-fn walk<R>(head: &Line, tag: u8, eq: &mut impl FnMut(u32) -> Option<R>) -> Result<R, *mut Line> {
+fn miss(whole: bool) -> Miss {
+    if whole { Miss::Whole } else { Miss::Astray }
+}
+
+/// Shows the handles of a chain that have this tag to `eq` until it yields a value.
+#[inline(always)]
+fn walk<R>(head: &Line, tag: WideTag, eq: &mut impl FnMut(u32) -> Option<R>) -> Result<R, Miss> {
     let mut line = head;
     loop {
-        let tags = line.tags();
-        for i in tags.matching(tag) {
+        for i in line.tags().matching(tag) {
             let x = line.handle(i);
             if x != 0
                 && let Some(found) = eq(x)
@@ -133,9 +144,12 @@ fn walk<R>(head: &Line, tag: u8, eq: &mut impl FnMut(u32) -> Option<R>) -> Resul
             }
         }
         let link = line.link();
-        // Null first: in most buckets that is all there is to test, here and at the walk's end.
-        if link.is_null() || nulls::is_end(link) {
-            return Err(link);
+        // Null first, by itself: in most buckets that is all there is to test of the link.
+        if link.is_null() {
+            return Err(miss(ticket::is_truth(head)));
+        }
+        if nulls::is_end(link) {
+            return Err(miss(ticket::complete(head, link)));
         }
         // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
         line = unsafe { &*link };

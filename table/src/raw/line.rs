@@ -41,7 +41,8 @@ pub(crate) struct Line {
     fractions: AtomicU64,
 }
 
-/// The slots of a line that a look-up is interested in: one bit each, `STRIDE` bits apart.
+/// The slots of a line that a look-up is interested in: one bit each, `STRIDE` bits apart, the last one in bit
+/// `STRIDE * SLOTS - 1` at the highest. Bits above mean nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slots<const STRIDE: u32>(u64);
 
@@ -50,12 +51,22 @@ impl<const STRIDE: u32> Iterator for Slots<STRIDE> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
-        if self.0 == 0 {
+        // The bits that mean something fit exactly into a byte or a word, so that this costs no masking.
+        let bits = if STRIDE == 1 {
+            self.0 as u8 as u64
+        } else {
+            self.0
+        };
+        if bits == 0 {
             return None;
         }
-        let i = self.0.trailing_zeros() / STRIDE;
+        // SAFETY: part of it is not zero.
+        unsafe { core::hint::assert_unchecked(self.0 != 0) };
+        let i = (self.0.trailing_zeros() / STRIDE) as usize;
         self.0 &= self.0 - 1;
-        Some(i as usize)
+        // SAFETY: the lowest bit that is set is one that means something.
+        unsafe { core::hint::assert_unchecked(i < SLOTS) };
+        Some(i)
     }
 }
 
@@ -67,15 +78,17 @@ impl Tags {
     /// The slots whose tag is `tag`.
     #[inline(always)]
     #[cfg(all(target_arch = "x86_64", not(nulls_loom)))]
-    pub(crate) fn matching(self, tag: u8) -> Slots<1> {
+    pub(crate) fn matching(self, tag: WideTag) -> Slots<1> {
         use core::arch::x86_64::{
-            _mm_cmpeq_epi8, _mm_cvtsi64_si128, _mm_movemask_epi8, _mm_set1_epi8,
+            _mm_cmpeq_epi8, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_movemask_epi8,
+            _mm_shufflelo_epi16, _mm_unpacklo_epi8,
         };
-        // Beside being exact this spares the multiplier, which hashing keeps busy. The upper eight bytes are zero, hence
-        // no tag.
+        // Beside being exact this spares the multiplier, which hashing keeps busy. Only the lower eight bytes count.
         // SAFETY: SSE2 is part of the architecture.
         Slots(unsafe {
-            let equal = _mm_cmpeq_epi8(_mm_cvtsi64_si128(self.0 as i64), _mm_set1_epi8(tag as i8));
+            let twice = _mm_cvtsi32_si128(tag.0 as i32);
+            let eight = _mm_shufflelo_epi16::<0>(_mm_unpacklo_epi8(twice, twice));
+            let equal = _mm_cmpeq_epi8(_mm_cvtsi64_si128(self.0 as i64), eight);
             _mm_movemask_epi8(equal) as u64
         })
     }
@@ -83,8 +96,8 @@ impl Tags {
     /// The slots whose tag is `tag`, and now and then one more: the byte test carries, and the tags are only a filter.
     #[inline(always)]
     #[cfg(not(all(target_arch = "x86_64", not(nulls_loom))))]
-    pub(crate) fn matching(self, tag: u8) -> Slots<8> {
-        let x = self.0 ^ (LOW * tag as u64);
+    pub(crate) fn matching(self, tag: WideTag) -> Slots<8> {
+        let x = self.0 ^ (LOW * tag.0 as u8 as u64);
         Slots(x.wrapping_sub(LOW) & !x & USED)
     }
 
@@ -114,10 +127,22 @@ impl Tags {
     }
 }
 
+/// A tag in the low byte of a word whose other bits mean nothing: clearing them would cost each look-up an instruction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WideTag(u32);
+
+impl WideTag {
+    /// The tag of a hash.
+    #[inline(always)]
+    pub(crate) fn of(hash: u64) -> Self {
+        Self(hash as u32 | 0x80)
+    }
+}
+
 /// The tag of a hash: its seven low bits (the bucket takes the high ones), never zero.
 #[inline(always)]
 pub(crate) fn tag_of(hash: u64) -> u8 {
-    0x80 | (hash as u8 & 0x7f)
+    WideTag::of(hash).0 as u8
 }
 
 // SAFETY: all fields are atomics, whose zero bytes are zero and null; `zeroed` makes the same. No destructor.
@@ -318,9 +343,9 @@ mod tests {
         let l = Line::new();
         l.set(0, 0x81, 0, 10);
         l.set(1, 0xff, 7, 11);
-        assert_eq!(l.tags().matching(0x81).collect::<Vec<_>>(), [0]);
-        assert_eq!(l.tags().matching(0xff).collect::<Vec<_>>(), [1]);
-        assert_eq!(l.tags().matching(0x80).next(), None);
+        assert_eq!(l.tags().matching(WideTag(0x81)).collect::<Vec<_>>(), [0]);
+        assert_eq!(l.tags().matching(WideTag(0xff)).collect::<Vec<_>>(), [1]);
+        assert_eq!(l.tags().matching(WideTag(0x80)).next(), None);
         assert_eq!(l.tags().empty().count(), SLOTS - 2);
         assert_eq!((l.handle(0), l.handle(1), l.fraction(1)), (10, 11, 7));
         l.clear(0);
@@ -336,7 +361,9 @@ mod tests {
                 for slot in 0..SLOTS {
                     let word = (LOW * other) & !(0xff << (8 * slot)) | (tag as u64) << (8 * slot);
                     assert!(
-                        Tags(word).matching(tag).any(|i| i == slot),
+                        Tags(word)
+                            .matching(WideTag(tag as u32 | 0x500))
+                            .any(|i| i == slot),
                         "{other:x} {tag:x} {slot}"
                     );
                 }

@@ -1,23 +1,51 @@
 //! Counters that a thread keeps for itself: a look-up that counted in shared memory would write shared memory.
 
-use core::cell::Cell;
+#[cfg(feature = "std")]
+mod imp {
+    use core::cell::Cell;
 
-std::thread_local! {
-    static RESTARTS: Cell<u64> = const { Cell::new(0) };
-    static MOVED: Cell<u64> = const { Cell::new(0) };
+    std::thread_local! {
+        static RESTARTS: Cell<u64> = const { Cell::new(0) };
+        static MOVED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    fn bump(c: &'static std::thread::LocalKey<Cell<u64>>) {
+        let _ = c.try_with(|c| c.set(c.get().wrapping_add(1)));
+    }
+
+    pub(super) fn restart() {
+        bump(&RESTARTS);
+    }
+
+    pub(super) fn moved() {
+        bump(&MOVED);
+    }
+
+    pub(super) fn get() -> super::ThreadStats {
+        super::ThreadStats {
+            restarts: RESTARTS.try_with(Cell::get).unwrap_or(0),
+            moved: MOVED.try_with(Cell::get).unwrap_or(0),
+        }
+    }
 }
 
-fn bump(c: &'static std::thread::LocalKey<Cell<u64>>) {
-    let _ = c.try_with(|c| c.set(c.get().wrapping_add(1)));
+/// Without thread-locals nothing is counted.
+#[cfg(not(feature = "std"))]
+mod imp {
+    pub(super) fn restart() {}
+    pub(super) fn moved() {}
+    pub(super) fn get() -> super::ThreadStats {
+        super::ThreadStats::default()
+    }
 }
 
 #[cold]
 pub(super) fn count_restart() {
-    bump(&RESTARTS);
+    imp::restart();
 }
 
 pub(super) fn count_moved() {
-    bump(&MOVED);
+    imp::moved();
 }
 
 /// What this thread has done in all tables since it began.
@@ -29,10 +57,7 @@ pub struct ThreadStats {
     pub moved: u64,
 }
 
-/// The calling thread's counters.
+/// The calling thread's counters. All zero without `std`.
 pub fn thread_stats() -> ThreadStats {
-    ThreadStats {
-        restarts: RESTARTS.try_with(Cell::get).unwrap_or(0),
-        moved: MOVED.try_with(Cell::get).unwrap_or(0),
-    }
+    imp::get()
 }

@@ -24,6 +24,9 @@ mod latch;
 mod line;
 mod lines;
 mod local;
+#[cfg(any(nulls_loom, nulls_check))]
+#[doc(hidden)]
+pub mod models;
 mod nulls;
 mod resize;
 mod scratch;
@@ -40,7 +43,7 @@ pub use write::{InsertError, Probe, Stale, Written};
 
 use crate::budget::Budget;
 use crate::mem::Pages;
-use crate::rcu::Guard;
+use crate::rcu::Pinned;
 use crate::rcu::garbage::Garbage;
 use crate::sync::{AtomicBool, AtomicUsize, Lock};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -197,7 +200,7 @@ impl Table {
     pub fn is_resizing(&self) -> bool {
         let guard = crate::rcu::pin();
         // Relaxed: an answer about the past in any case.
-        self.root_array(&guard).next().is_some() || self.wanted.load(Relaxed) != 0
+        self.root_array(guard.pinned()).next().is_some() || self.wanted.load(Relaxed) != 0
     }
 
     /// Calls `f` with every handle, and empties the table.
@@ -246,7 +249,7 @@ impl Table {
 
     /// The current generation.
     #[inline(always)]
-    fn root_array<'g>(&'g self, guard: &'g Guard) -> &'g Array {
+    fn root_array<'g>(&'g self, guard: Pinned<'g>) -> &'g Array {
         let _ = guard;
         // SAFETY: the latch yields a generation that was the root while the caller was pinned: it is not freed before
         // the guard goes.

@@ -14,9 +14,10 @@ use super::line::{Line, SLOTS};
 use super::scratch::Scratch;
 use super::{AllocError, FILL, Table, local, nulls, ticket};
 use crate::mem::Pages;
-use crate::rcu::Guard;
+use crate::rcu::Pinned;
 use crate::sync::check::mutant;
 use crate::sync::{Backoff, fence, order};
+use alloc::boxed::Box;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Buckets that one write moves beside its own.
@@ -171,7 +172,7 @@ impl Table {
 
     /// Does one share of a running resize, and finishes it when nothing is left to move.
     #[inline]
-    pub(super) fn help(&self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
+    pub(super) fn help(&self, guard: Pinned<'_>, rehash: &impl Fn(u32) -> u64) {
         let t = self.root_array(guard);
         if let Some(next) = t.next() {
             self.help_with(t, next, rehash);
@@ -233,15 +234,23 @@ impl Table {
         let _ = self.start_wanted();
     }
 
-    /// Starts the resize that is wanted, if any and if none is running.
+    /// Starts the resize that is wanted, if any and if none is running. To be called after every store to `wanted` and every
+    /// end of a resize.
     pub(super) fn start_wanted(&self) -> Result<(), AllocError> {
-        // Relaxed: only a hint to come in; the value is taken under the lock.
-        while self.wanted.load(Relaxed) != 0 {
+        loop {
+            // On both sides of a missed meeting: between the wish and the attempt to take `admin`, and between leaving `admin`
+            // (here or in `finish`) and the look at the wish. Either whoever wants a resize finds the lock free, or
+            // whoever held it sees the wish.
+            fence(order::wanted_fence());
+            // Relaxed: only a hint to come in; the value is taken under the lock.
+            if self.wanted.load(Relaxed) == 0 {
+                break;
+            }
             let Some(admin) = self.admin.try_lock() else {
                 break;
             };
             let guard = crate::rcu::pin();
-            let t = self.root_array(&guard);
+            let t = self.root_array(guard.pinned());
             if t.next().is_none() {
                 // Relaxed: taken under the lock.
                 let len = self.wanted.swap(0, Relaxed);
@@ -250,9 +259,7 @@ impl Table {
                 }
             }
             drop(admin);
-            // Pairs with the fence in `want`: either whoever wants a resize finds the lock free, or we see the wish.
-            fence(order::wanted_fence());
-            if self.root_array(&guard).next().is_some() {
+            if self.root_array(guard.pinned()).next().is_some() {
                 // Whoever finishes the running resize comes here again.
                 break;
             }
@@ -274,10 +281,8 @@ impl Table {
 
     /// Asks for `len` buckets: at once when no resize is running, else after the one that is.
     pub(super) fn want(&self, len: usize) -> Result<(), AllocError> {
-        // Relaxed: ordered by the fence and the lock.
+        // Relaxed: ordered by the fence in `start_wanted`, and the lock.
         self.wanted.store(len, Relaxed);
-        // Pairs with the fence in `start_wanted`, see there.
-        fence(order::wanted_fence());
         self.start_wanted()
     }
 
@@ -285,7 +290,7 @@ impl Table {
     #[cold]
     pub(super) fn look_after(&self) {
         let guard = crate::rcu::pin();
-        let root = self.root_array(&guard);
+        let root = self.root_array(guard.pinned());
         let newest = root.next().unwrap_or(root);
         let (entries, len) = (self.count.get(), newest.len());
         let target = if entries > len.saturating_mul(FILL) {
@@ -340,10 +345,10 @@ impl Table {
     pub fn maintain(&self, rehash: &impl Fn(u32) -> u64) -> Result<bool, AllocError> {
         loop {
             let guard = crate::rcu::pin();
-            let t = self.root_array(&guard);
+            let t = self.root_array(guard.pinned());
             let Some(next) = t.next() else {
                 self.start_wanted()?;
-                if self.root_array(&guard).next().is_some() {
+                if self.root_array(guard.pinned()).next().is_some() {
                     continue;
                 }
                 break;

@@ -1,6 +1,7 @@
 //! A short list on the stack that spills to the heap, fallibly: what a mover notes of one bucket.
 
 use super::AllocError;
+use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 
 /// Up to `N` items on the stack, more on the heap.

@@ -30,7 +30,7 @@ impl Table {
     /// Counts. Walks the whole table: costs as much as an iteration.
     pub fn stats(&self) -> Stats {
         let guard = crate::rcu::pin();
-        let mut array = self.root_array(&guard);
+        let mut array = self.root_array(guard.pinned());
         let mut stats = Stats {
             entries: self.len(),
             buckets: array.len(),

@@ -26,11 +26,16 @@ pub(crate) fn load(head: &Line) -> u64 {
 /// Whether a walk of `head`'s chain that ended with `end` saw the whole bucket, and the bucket was still the truth.
 #[inline(always)]
 pub(crate) fn complete(head: &Line, end: *mut Line) -> bool {
+    (super::nulls::is_own_end(head, end) || mutant("find:skip-nulls-check")) && is_truth(head)
+}
+
+/// Whether `head`'s bucket had not moved by the end of a walk that has just ended with its own end.
+#[inline(always)]
+pub(crate) fn is_truth(head: &Line) -> bool {
     pause();
-    (super::nulls::is_own_end(head, end) || mutant("find:skip-nulls-check"))
-        // Relaxed: the loads of the walk are Acquire, so that whoever saw what a mover wiped after it set MOVED sees
-        // MOVED here; a reader that saw nothing of the kind saw the bucket as it was before it moved.
-        && (head.ticket.load(Relaxed) & MOVED == 0 || mutant("find:skip-moved-check"))
+    // Relaxed: the loads of the walk are Acquire, so that whoever saw what a mover wiped after it set MOVED sees
+    // MOVED here; a reader that saw nothing of the kind saw the bucket as it was before it moved.
+    head.ticket.load(Relaxed) & MOVED == 0 || mutant("find:skip-moved-check")
 }
 
 /// Takes the bucket's lock if its ticket is still `seen`, which is neither locked nor moved.

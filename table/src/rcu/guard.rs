@@ -21,18 +21,41 @@ pub struct Guard {
 
 impl Guard {
     /// Enters a section, or one level deeper into the one that runs.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter() -> Self {
-        let record = local::get().unwrap_or_else(local::claim);
-        if record.is_idle() {
-            record.announce(domain());
-        } else {
-            enter_deep(record);
-        }
+        let record = match local::quick() {
+            Some(record) if record.is_idle() => {
+                record.announce_lightly(domain());
+                record
+            }
+            _ => enter_slowly(),
+        };
         Self {
             record,
             _local: PhantomData,
         }
+    }
+
+    /// The same on a record that is the calling thread's.
+    #[inline]
+    pub(super) fn enter_on(record: &'static Record) -> Self {
+        enter_record(record);
+        Self {
+            record,
+            _local: PhantomData,
+        }
+    }
+
+    /// The [index](super::thread_index) of the guard's record.
+    #[inline(always)]
+    pub(crate) fn index(&self) -> usize {
+        self.record.index()
+    }
+
+    /// That this guard is alive, as a value of no size: who passes that on need not keep the guard in memory.
+    #[inline(always)]
+    pub(crate) fn pinned(&self) -> Pinned<'_> {
+        Pinned(PhantomData)
     }
 
     /// Announces that nothing reached through this guard is in use any more, as if it were dropped and made anew: for loops
@@ -52,24 +75,43 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        match self.record.inner() {
-            0 => self.record.retract(),
-            n => leave_deep(self.record, n),
+        if self.record.inner() == 0 {
+            self.record.retract();
+        } else {
+            leave_deep(self.record);
         }
     }
 }
 
-/// Enters a section that runs already.
+/// Proof that a guard is alive for `'g`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pinned<'g>(PhantomData<&'g Guard>);
+
+/// The rarer ways to enter: a thread's first guard, one of several, or one that begins with a fence.
 #[cold]
-fn enter_deep(record: &'static Record) {
-    record.set_inner(record.inner() + 1);
+#[inline(never)]
+fn enter_slowly() -> &'static Record {
+    let record = local::get().unwrap_or_else(local::claim);
+    enter_record(record);
+    record
+}
+
+#[inline]
+fn enter_record(record: &'static Record) {
+    if record.is_idle() {
+        record.announce(domain());
+    } else {
+        record.set_inner(record.inner() + 1);
+    }
 }
 
 /// The rarer ways to leave: one guard of several, or the last one on a record that then goes back.
 #[cold]
-fn leave_deep(record: &'static Record, inner: usize) {
+#[inline(never)]
+fn leave_deep(record: &'static Record) {
+    let inner = record.inner();
     if inner == Record::TEMPORARY {
         record.retract();
         local::give_back(record);

@@ -120,7 +120,7 @@ fn light_full() {
     fence(order::rcu_light());
 }
 
-#[cfg(all(target_os = "linux", not(nulls_loom), not(miri)))]
+#[cfg(all(target_os = "linux", feature = "std", not(nulls_loom), not(miri)))]
 mod sys {
     /// From the kernel's `include/uapi/linux/membarrier.h`.
     const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
@@ -144,7 +144,7 @@ mod sys {
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(nulls_loom), not(miri))))]
+#[cfg(not(all(target_os = "linux", feature = "std", not(nulls_loom), not(miri))))]
 mod sys {
     pub(super) fn register() -> bool {
         false

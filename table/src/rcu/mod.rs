@@ -55,18 +55,22 @@
 //! announced stays so for ever, and nothing retired in the child is freed. Fork before readers start, or `exec` after.
 
 mod guard;
+#[cfg_attr(not(feature = "std"), path = "local_none.rs")]
 mod local;
 mod membarrier;
 mod record;
+mod registration;
 #[cfg(all(test, not(nulls_loom)))]
 mod tests;
 
 #[allow(dead_code, unreachable_pub, reason = "models reach it from outside")]
 pub(crate) mod garbage;
 
+pub(crate) use guard::Pinned;
 pub use guard::{AnyGuard, Guard, OwnedGuard};
 pub use membarrier::Flavour;
 pub use record::Reader;
+pub use registration::Registration;
 
 use record::Domain;
 
@@ -81,7 +85,7 @@ pub(crate) fn domain() -> &'static Domain {
 /// The execution's domain: loom makes and drops one for each.
 #[cfg(nulls_loom)]
 pub(crate) fn domain() -> &'static Domain {
-    loom::lazy_static! {
+    crate::sync::lazy_static! {
         static ref DOMAIN: Domain = Domain::new();
     }
     &DOMAIN
@@ -132,7 +136,7 @@ impl core::fmt::Display for SynchronizeError {
 
 impl core::error::Error for SynchronizeError {}
 
-/// Whether the calling thread holds a [`Guard`].
+/// Whether the calling thread holds a [`Guard`]. Without `std` nobody knows: `false`.
 pub fn is_pinned() -> bool {
     local::get().is_some_and(|r| !r.is_idle())
 }

@@ -4,6 +4,7 @@
 //! grows at its head; records are never freed, and one that was returned is claimed again before a new one is made.
 //! So there are as many as there ever were readers at once.
 
+use alloc::boxed::Box;
 use core::ptr;
 
 use crate::sync::{
@@ -47,6 +48,26 @@ impl Record {
     /// A bit in `inner`: the record goes back as soon as its last guard does, because its thread is past the point at which it
     /// would return it.
     pub(super) const TEMPORARY: usize = 1 << (usize::BITS - 1);
+
+    /// In nobody's hands and never idle, to stand for "no record".
+    #[cfg(all(feature = "std", not(nulls_loom)))]
+    pub(super) const fn never_idle() -> Self {
+        Self {
+            epoch: AtomicU64::new(u64::MAX),
+            inner: UnsafeCell::new(0),
+            full_fence: true,
+            index: 0,
+            thread: AtomicU32::new(0),
+            claimed: AtomicBool::new(true),
+            next: ptr::null(),
+        }
+    }
+
+    /// Whether a section begins with a full fence.
+    #[cfg(all(feature = "std", not(nulls_loom)))]
+    pub(super) fn needs_fence(&self) -> bool {
+        self.full_fence
+    }
 
     /// Whether no guard is alive on this record. Owner only.
     #[inline(always)]
@@ -95,6 +116,15 @@ impl Record {
         let epoch = domain.epoch.load(order::rcu_epoch_read());
         self.epoch.store(epoch, order::rcu_pin());
         light(self.full_fence);
+    }
+
+    /// As [`announce`](Self::announce), for a record whose sections begin without a fence. Owner only.
+    #[inline(always)]
+    pub(super) fn announce_lightly(&self, domain: &Domain) {
+        debug_assert!(!self.full_fence);
+        let epoch = domain.epoch.load(order::rcu_epoch_read());
+        self.epoch.store(epoch, order::rcu_pin());
+        light(false);
     }
 
     /// Starts the section anew if grace periods began since. Owner only.
@@ -310,6 +340,7 @@ pub struct Reader {
 
 impl Reader {
     /// The reading thread's name, asked of the system now. `None` where it cannot be asked, or the thread is gone.
+    #[cfg(feature = "std")]
     pub fn thread_name(&self) -> Option<String> {
         if !cfg!(all(target_os = "linux", not(nulls_loom))) {
             return None;

@@ -397,6 +397,7 @@ fn readers_never_see_freed_items() {
                         crate::sync::check::pause();
                         assert_eq!(item.0.load(std::sync::atomic::Ordering::Relaxed), ALIVE);
                         n += 1;
+                        reads.fetch_add(1, SeqCst);
                         if n % 3 == 0 {
                             guard.refresh();
                         } else {
@@ -404,8 +405,11 @@ fn readers_never_see_freed_items() {
                             guard = OwnedGuard::new_in(domain);
                         }
                     }
-                    reads.fetch_add(n, SeqCst);
                 });
+            }
+            // A busy machine may start the readers late.
+            while reads.load(SeqCst) == 0 {
+                thread::yield_now();
             }
             let writers: Vec<_> = (0..2)
                 .map(|_| {

@@ -19,7 +19,7 @@ use core::ops::RangeBounds;
 /// assert_eq!(view.get("a"), Some(&"a"));
 /// ```
 pub struct HashSetRef<'s, T, S = DefaultHashBuilder, G = Guard>(
-    pub(super) HashMapRef<'s, T, (), S, G>,
+    pub(crate) HashMapRef<'s, T, (), S, G>,
 );
 
 impl<T, S, G: AnyGuard> HashSetRef<'_, T, S, G> {

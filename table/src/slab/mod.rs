@@ -251,7 +251,16 @@ impl<S: Slot> Slab<S> {
     /// See [`Exhausted`].
     #[inline]
     pub fn alloc(&self) -> Result<u32, Exhausted> {
-        let me = self.shards.mine();
+        self.alloc_for(crate::rcu::thread_index())
+    }
+
+    /// As [`alloc`](Self::alloc), for the thread of this index.
+    ///
+    /// # Errors
+    /// See [`Exhausted`].
+    #[inline]
+    pub(crate) fn alloc_for(&self, thread: usize) -> Result<u32, Exhausted> {
+        let me = self.shards.index(thread);
         if let Some(handle) = self.take(&mut self.shards.get(me).lock()) {
             return Ok(handle);
         }
@@ -282,6 +291,18 @@ impl<S: Slot> Slab<S> {
         let mut shard = self.shards.get(self.shards.mine()).lock();
         // SAFETY: dead, by the contract of this function.
         unsafe { self.put(&mut shard, handle) };
+    }
+
+    /// Takes many slots back at once.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free), for each of them.
+    pub unsafe fn free_many(&self, handles: &[u32]) {
+        let mut shard = self.shards.get(self.shards.mine()).lock();
+        for &handle in handles {
+            // SAFETY: dead, by the contract of this function.
+            unsafe { self.put(&mut shard, handle) };
+        }
     }
 
     /// What the slab holds.
@@ -316,6 +337,14 @@ impl<S: Slot> Slab<S> {
     /// Pops a free slot of a shard, used ones first: they are warm.
     #[inline]
     fn take(&self, shard: &mut Shard) -> Option<u32> {
+        if let Some((handle, next)) = shard.pop_ready() {
+            if let Some(next) = next {
+                // Its memory is about to be written, and may be far away.
+                // SAFETY: free, so it was given out or is below the mark.
+                crate::prefetch::read(unsafe { self.slot(next) }.as_ptr());
+            }
+            return Some(handle);
+        }
         if let Some(handle) = shard.head() {
             // SAFETY: in a free list, so it was given out; and we hold the lock.
             let next = unsafe { self.slot(handle).as_ref().next_free() };
@@ -329,6 +358,9 @@ impl<S: Slot> Slab<S> {
     /// The slot is dead, and the caller's.
     #[inline]
     unsafe fn put(&self, shard: &mut Shard, handle: u32) {
+        if shard.push_ready(handle) {
+            return;
+        }
         // SAFETY: given out, and dead.
         unsafe {
             self.slot(handle)

@@ -5,6 +5,8 @@ pub(crate) use loom::sync::atomic::{
     AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
 };
 
+pub(crate) use loom::{lazy_static, thread_local};
+
 /// loom reorders nothing within a thread that a compiler fence would keep apart; where the membarrier flavour relies
 /// on one, models use `fence(SeqCst)` instead (see `rcu`).
 pub(crate) fn compiler_fence(_: core::sync::atomic::Ordering) {}

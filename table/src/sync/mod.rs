@@ -8,7 +8,9 @@
 //! | `--cfg nulls_check` | `core` | looked up by name at run time | random pauses, seeded bugs |
 //! | `--cfg nulls_loom` | loom's | looked up by name at run time | seeded bugs |
 //!
-//! The two checking builds are made by the `loom-tests` driver only and never released.
+//! | the same and `--cfg nulls_shuttle` | shuttle's | looked up by name at run time | seeded bugs |
+//!
+//! The checking builds are made by the `loom-tests` driver only and never released.
 
 mod backoff;
 pub(crate) mod check;
@@ -23,10 +25,15 @@ mod std_impl;
 #[cfg(not(nulls_loom))]
 pub(crate) use std_impl::*;
 
-#[cfg(nulls_loom)]
+#[cfg(all(nulls_loom, not(nulls_shuttle)))]
 mod loom_impl;
-#[cfg(nulls_loom)]
+#[cfg(all(nulls_loom, not(nulls_shuttle)))]
 pub(crate) use loom_impl::*;
+
+#[cfg(nulls_shuttle)]
+mod shuttle_impl;
+#[cfg(nulls_shuttle)]
+pub(crate) use shuttle_impl::*;
 
 /// Declares a constructor that is `const` where atomics can be made in constants: everywhere but under loom.
 macro_rules! const_unless_loom {
@@ -38,3 +45,22 @@ macro_rules! const_unless_loom {
     };
 }
 pub(crate) use const_unless_loom;
+
+/// Ends the process.
+#[cfg(feature = "std")]
+pub(crate) fn abort() -> ! {
+    std::process::abort()
+}
+
+/// Ends the process, as far as that can be done without an operating system: a panic within a panic.
+#[cfg(not(feature = "std"))]
+pub(crate) fn abort() -> ! {
+    struct Again;
+    impl Drop for Again {
+        fn drop(&mut self) {
+            panic!("a count that would overflow");
+        }
+    }
+    let _again = Again;
+    panic!("a count that would overflow")
+}
