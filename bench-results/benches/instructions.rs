@@ -38,7 +38,7 @@ fn lookups<M: Map>(entries: usize, presence: Presence) -> Work<M> {
 
 /// The thread's record, and whatever else a map makes at a first use.
 fn warm<M: Map>(map: &M) {
-    assert_eq!(map.session().get(bench_results::workload::absent(0)), None);
+    assert_eq!(map.session().get(&bench_results::workload::absent(0)), None);
 }
 
 fn hits<M: Map>(entries: usize) -> Work<M> {
@@ -80,7 +80,7 @@ fn get<M: Map>(work: Work<M>) -> (Work<M>, u64) {
     let sum = work
         .keys
         .iter()
-        .fold(0u64, |sum, &k| sum.wrapping_add(folded(session.get(k))));
+        .fold(0u64, |sum, &k| sum.wrapping_add(folded(session.get(&k))));
     drop(session);
     (work, sum)
 }
@@ -100,7 +100,7 @@ fn insert<M: Map>(work: Work<M>) -> (Work<M>, u64) {
 #[inline(always)]
 fn update<M: Map>(work: Work<M>) -> (Work<M>, u64) {
     let session = black_box(&work.map).session();
-    let n = work.keys.iter().filter(|&&k| session.increment(k)).count();
+    let n = work.keys.iter().filter(|&&k| session.increment(&k)).count();
     drop(session);
     (work, n as u64)
 }
@@ -123,7 +123,7 @@ fn remove<M: Map>(work: Work<M>) -> (Work<M>, u64) {
     let n = work
         .keys
         .iter()
-        .filter(|&&k| session.remove(k).is_some())
+        .filter(|&&k| session.remove(&k).is_some())
         .count();
     drop(session);
     (work, n as u64)

@@ -6,5 +6,7 @@
 
 pub mod contender;
 pub mod environment;
+pub mod key;
 pub mod measure;
+pub mod work;
 pub mod workload;

@@ -50,7 +50,16 @@ impl<T> Striped<T> {
     /// The index of the calling thread's copy, below [`len`](Self::len).
     #[inline]
     pub(crate) fn mine(&self) -> usize {
-        crate::rcu::thread_index() & (self.0.len() - 1)
+        self.index(crate::rcu::thread_index())
+    }
+
+    /// The index of the copy of the thread with this index, below [`len`](Self::len).
+    #[inline]
+    pub(crate) fn index(&self, thread: usize) -> usize {
+        let i = thread & (self.0.len() - 1);
+        // SAFETY: a power of two, so it is not empty, and masking with one less stays below.
+        unsafe { core::hint::assert_unchecked(i < self.0.len()) };
+        i
     }
 
     /// The number of copies: a power of two, at most [`MAX`].

@@ -407,13 +407,19 @@ impl<'g, K: Hash + Eq, V, S: BuildHasher, B: Key<K>> OccupiedEntry<'g, K, V, S, 
             value,
             reason,
         };
-        let node = match look.map.nodes.prepare(look.key.make(), value) {
+        let node = match look.map.nodes.prepare(look.key.make(), value, look.guard) {
             Ok(node) => node,
-            Err(((_, value), e)) => return Err(not(look, probe, value, Some(e))),
+            Err(((key, value), e)) => {
+                drop(key);
+                return Err(not(look, probe, value, Some(e)));
+            }
         };
         loop {
             if probe.hit() != Some(handle) {
-                return Err(not(look, probe, node.into_inner().1, None));
+                // The key goes before the error is made: if its destructor panics, nothing of the error would be dropped.
+                let (key, value) = node.into_inner();
+                drop(key);
+                return Err(not(look, probe, value, None));
             }
             if let Ok((old, written)) = probe.replace(node.handle()) {
                 let x = node.linked();
@@ -512,7 +518,7 @@ impl<'g, K: Hash + Eq, V, S: BuildHasher, B: Key<K>> VacantEntry<'g, K, V, S, B>
         let (key, _) = key.into_key();
         let node = map
             .nodes
-            .prepare(key, value)
+            .prepare(key, value, guard)
             .map_err(|(entry, e)| InsertError::alloc(e, entry))?;
         loop {
             if let Some(x) = probe.hit() {

@@ -39,8 +39,9 @@ impl<K, V> Nodes<K, V> {
         &self,
         key: K,
         value: V,
+        guard: &Guard,
     ) -> Result<Pending<'_, K, V>, ((K, V), AllocError)> {
-        match self.slab.alloc((key, value)) {
+        match self.slab.alloc_for(guard.index(), (key, value)) {
             Ok(handle) => Ok(Pending {
                 nodes: self,
                 handle,
@@ -118,8 +119,10 @@ impl<K, V> Nodes<K, V> {
     #[inline]
     pub(super) fn retire(&self, handle: u32, guard: &Guard) {
         // The guard keeps the node readable by the caller, whatever else is freed.
-        let _ = guard;
-        if self.garbage.retire(handle, size_of::<(K, V)>()) {
+        if self
+            .garbage
+            .retire_for(guard.index(), handle, size_of::<(K, V)>())
+        {
             self.collect_full();
         }
     }
@@ -127,7 +130,8 @@ impl<K, V> Nodes<K, V> {
     #[cold]
     fn collect_full(&self) {
         // SAFETY: retired once, when it was unlinked, and its grace period has ended.
-        self.garbage.collect(|x| unsafe { self.slab.free(x) });
+        self.garbage
+            .collect_batches(|all| unsafe { self.slab.free_many(all) });
     }
 
     /// Drops what no reader can reach any more, of all threads' garbage.

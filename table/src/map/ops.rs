@@ -71,6 +71,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn probe<'g, Q>(&'g self, hash: u64, key: &Q, guard: &'g Guard) -> Probe<'g>
     where
         Q: Equivalent<K> + ?Sized,
@@ -99,9 +100,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::insert`](super::HashMapRef::insert).
+    #[inline]
     pub fn insert_with<'g>(&'g self, key: K, value: V, guard: &'g Guard) -> Option<&'g V> {
         let hash = hash_of(&self.hasher, &key);
-        let node = match self.nodes.prepare(key, value) {
+        // The bucket comes near while the node is made.
+        self.table.prefetch(hash);
+        let node = match self.nodes.prepare(key, value, guard) {
             Ok(node) => node,
             Err((_, e)) => no_memory(e),
         };
@@ -138,7 +142,9 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         guard: &'g Guard,
     ) -> Result<&'g V, TryInsertError<'g, K, V>> {
         let hash = hash_of(&self.hasher, &key);
-        let node = match self.nodes.prepare(key, value) {
+        // The bucket comes near while the node is made.
+        self.table.prefetch(hash);
+        let node = match self.nodes.prepare(key, value, guard) {
             Ok(node) => node,
             Err((entry, e)) => return Err(InsertError::alloc(e, entry).into()),
         };
@@ -196,7 +202,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
             return value;
         }
         let hash = hash_of(&self.hasher, &key);
-        let node = match self.nodes.prepare(key, value()) {
+        let node = match self.nodes.prepare(key, value(), guard) {
             Ok(node) => node,
             Err((_, e)) => no_memory(e),
         };
@@ -214,6 +220,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::update`](super::HashMapRef::update).
+    #[inline]
     pub fn update_with<'g, Q>(
         &'g self,
         key: &Q,
@@ -238,7 +245,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
                     drop(outdated);
                     // SAFETY: found while pinned.
                     let (k, v) = unsafe { self.nodes.entry(old) };
-                    match self.nodes.prepare(k.clone(), update(v)) {
+                    match self.nodes.prepare(k.clone(), update(v), guard) {
                         Ok(node) => node,
                         Err((_, e)) => no_memory(e),
                     }
@@ -255,6 +262,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::remove_entry`](super::HashMapRef::remove_entry).
+    #[inline]
     pub fn remove_entry_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<(&'g K, &'g V)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -270,6 +278,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::remove`](super::HashMapRef::remove).
+    #[inline]
     pub fn remove_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<&'g V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -277,6 +286,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         self.remove_entry_with(key, guard).map(|(_, v)| v)
     }
 
+    #[inline]
     pub(super) fn removed<'g>(
         &'g self,
         x: u32,

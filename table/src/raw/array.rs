@@ -104,6 +104,11 @@ impl Array {
         unsafe { &*self.lines.as_ptr().add(b) }
     }
 
+    /// The bucket whose first line this is.
+    pub(crate) fn number_of(&self, head: &Line) -> usize {
+        (core::ptr::from_ref(head).addr() - self.lines.as_ptr().addr()) / size_of::<Line>()
+    }
+
     /// The generation that follows, if a resize is running or has run.
     #[inline(always)]
     pub(crate) fn next(&self) -> Option<&Array> {

@@ -45,16 +45,23 @@ impl Counter {
                 .ok()?;
             return Some(crosses(old, old + n));
         }
-        let c = &self.stripes[index & (self.stripes.len() - 1)];
+        let c = self.stripe(index);
         // Relaxed: a statistic; sums are approximate while others write.
         let old = c.fetch_add(n, Relaxed);
         Some(crosses(old, old + n))
     }
 
+    #[inline]
+    fn stripe(&self, index: usize) -> &AtomicI64 {
+        let i = index & (self.stripes.len() - 1);
+        // SAFETY: a power of two, so there is one, and masking with one less stays below.
+        unsafe { self.stripes.get_unchecked(i) }
+    }
+
     /// Counts `n` less. True: have a look at the fill.
     #[inline]
     pub(crate) fn sub(&self, index: usize, n: i64) -> bool {
-        let c = &self.stripes[index & (self.stripes.len() - 1)];
+        let c = self.stripe(index);
         let old = c.fetch_sub(n, order::count_release());
         crosses(old, old - n)
     }

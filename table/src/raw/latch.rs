@@ -84,6 +84,30 @@ impl Latch {
         (self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck")).then_some((lines, len))
     }
 
+    /// As [`try_settled`](Self::try_settled), with the generation's header.
+    #[inline(always)]
+    pub(crate) fn try_settled_whole(&self) -> Option<Snapshot> {
+        let seq = self.seq.load(order::latch_begin());
+        if seq & 3 != 0 {
+            return None;
+        }
+        // Relaxed: the fence below orders these before the second look at the count.
+        let s = Snapshot {
+            array: self.copies[0].array.load(Relaxed),
+            lines: self.copies[0].lines.load(Relaxed),
+            len: self.copies[0].len.load(Relaxed),
+        };
+        fence(order::latch_read_fence());
+        (self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck")).then_some(s)
+    }
+
+    /// Whether no resize ran a moment ago.
+    #[inline(always)]
+    pub(crate) fn is_settled(&self) -> bool {
+        // Relaxed: a hint, which nothing is concluded from.
+        self.seq.load(Relaxed) & 3 == 0
+    }
+
     /// The root.
     #[inline]
     pub(crate) fn load(&self) -> Snapshot {

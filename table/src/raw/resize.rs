@@ -14,7 +14,7 @@ use super::line::{Line, SLOTS};
 use super::scratch::Scratch;
 use super::{AllocError, FILL, Table, local, nulls, ticket};
 use crate::mem::Pages;
-use crate::rcu::Guard;
+use crate::rcu::Pinned;
 use crate::sync::check::mutant;
 use crate::sync::{Backoff, fence, order};
 use alloc::boxed::Box;
@@ -172,8 +172,8 @@ impl Table {
 
     /// Does one share of a running resize, and finishes it when nothing is left to move.
     #[inline]
-    pub(super) fn help(&self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
-        let t = self.root_array(guard.pinned());
+    pub(super) fn help(&self, guard: Pinned<'_>, rehash: &impl Fn(u32) -> u64) {
+        let t = self.root_array(guard);
         if let Some(next) = t.next() {
             self.help_with(t, next, rehash);
         }

@@ -7,7 +7,7 @@
 use super::array::Array;
 use super::line::{Line, SLOTS, WideTag, tag_of};
 use super::{AllocError, Table, local, nulls, ticket};
-use crate::rcu::Guard;
+use crate::rcu::{Guard, Pinned};
 use crate::sync::Backoff;
 use crate::sync::check::mutant;
 
@@ -38,13 +38,14 @@ struct Slot<'g> {
 pub struct Probe<'g> {
     table: &'g Table,
     array: &'g Array,
-    passed: bool,
-    bucket: usize,
+    head: &'g Line,
     ticket: u64,
     hash: u64,
     stripe: usize,
-    hit: Option<(Slot<'g>, u32)>,
-    free: Option<Slot<'g>>,
+    /// The handle for which the key was equal; 0: none.
+    hit: u32,
+    /// The hit's slot, or else a free one, if there is one.
+    slot: Option<Slot<'g>>,
     free_slots: usize,
     entries: usize,
 }
@@ -54,27 +55,39 @@ pub struct Probe<'g> {
 #[derive(Debug)]
 pub struct Written<'g> {
     table: &'g Table,
-    array: &'g Array,
-    passed: bool,
     look: bool,
 }
 
 impl Written<'_> {
     /// Does a bounded share of a running resize (at most 16 buckets), starts one when the fill asks for it, and gives a
     /// slice of retired memory back. `rehash` yields the hash of any handle of the table; a panic of it is harmless.
-    #[inline]
+    #[inline(always)]
     pub fn assist(self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
+        if self.look || !self.table.root.is_settled() {
+            self.assist_slowly(guard.pinned(), rehash);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn assist_slowly(self, guard: Pinned<'_>, rehash: &impl Fn(u32) -> u64) {
         if self.look {
             self.table.look_after();
         }
-        // The write came through an older generation, or its own has got a successor: a resize runs.
-        if self.look || self.passed || self.array.next().is_some() {
-            self.table.help(guard, rehash);
-        }
+        self.table.help(guard, rehash);
     }
 }
 
 impl Table {
+    /// Brings the bucket of a hash near, for whoever will look at it in a moment.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some((lines, len)) = self.root.try_settled() {
+            let b = crate::scale::reciprocal_scale(hash, len as u64) as usize;
+            crate::prefetch::read(lines.wrapping_add(b));
+        }
+    }
+
     /// Looks up for writing. `eq` as in [`find`](Self::find); `rehash` yields the hash of any handle of the table.
     ///
     /// Waits while another writer is in the bucket (backs off, yields, then sleeps; holds nothing itself). During a
@@ -82,7 +95,60 @@ impl Table {
     ///
     /// # Panics
     /// Whatever `eq` and `rehash` panic with; the table is as before.
+    #[inline(always)]
     pub fn probe<'g>(
+        &'g self,
+        guard: &'g Guard,
+        hash: u64,
+        mut eq: impl FnMut(u32) -> bool,
+        rehash: &impl Fn(u32) -> u64,
+    ) -> Probe<'g> {
+        // The common case, as in `find`: no resize, nobody in the bucket, and one line that says it all.
+        if let Some(root) = self.root.try_settled_whole() {
+            let b = crate::scale::reciprocal_scale(hash, root.len as u64) as usize;
+            // SAFETY: `b` is below the number of lines of a generation that was the root while we were pinned, as is its
+            // header: not freed before we unpin.
+            let (head, array): (&Line, &Array) = unsafe { (&*root.lines.add(b), &*root.array) };
+            let ticket = ticket::load(head);
+            if ticket & (ticket::LOCK | ticket::MOVED) == 0 {
+                let probe = Probe {
+                    table: self,
+                    array,
+                    head,
+                    ticket,
+                    hash,
+                    stripe: guard.index(),
+                    hit: 0,
+                    slot: None,
+                    free_slots: 0,
+                    entries: 1,
+                };
+                let tags = head.tags();
+                for index in tags.matching(WideTag::of(hash)) {
+                    let hit = head.handle(index);
+                    if hit != 0 && eq(hit) {
+                        let slot = Some(Slot { line: head, index });
+                        return Probe { hit, slot, ..probe };
+                    }
+                }
+                if head.link().is_null() && ticket::is_truth(head) {
+                    let entries = tags.count();
+                    return Probe {
+                        slot: tags.empty().next().map(|index| Slot { line: head, index }),
+                        free_slots: SLOTS - entries,
+                        entries,
+                        ..probe
+                    };
+                }
+            }
+        }
+        self.probe_slowly(guard, hash, eq, rehash)
+    }
+
+    /// The general case, from the start.
+    #[cold]
+    #[inline(never)]
+    fn probe_slowly<'g>(
         &'g self,
         guard: &'g Guard,
         hash: u64,
@@ -91,8 +157,7 @@ impl Table {
     ) -> Probe<'g> {
         let mut backoff = Backoff::new();
         'again: loop {
-            let root = self.root_array(guard.pinned());
-            let mut array = root;
+            let mut array = self.root_array(guard.pinned());
             while let Some(next) = array.next() {
                 let b = array.bucket(hash);
                 if b >= array.watermark() && self.move_bucket(array, next, b, true, rehash).is_err()
@@ -102,8 +167,7 @@ impl Table {
                 }
                 array = next;
             }
-            let bucket = array.bucket(hash);
-            let head = array.head(bucket);
+            let head = array.head(array.bucket(hash));
             let seen = ticket::load(head);
             if seen & ticket::LOCK != 0 {
                 backoff.wait();
@@ -115,13 +179,12 @@ impl Table {
             let mut probe = Probe {
                 table: self,
                 array,
-                passed: !core::ptr::eq(array, root),
-                bucket,
+                head,
                 ticket: seen,
                 hash,
-                stripe: crate::rcu::thread_index(),
-                hit: None,
-                free: None,
+                stripe: guard.index(),
+                hit: 0,
+                slot: None,
                 free_slots: 0,
                 entries: 0,
             };
@@ -132,7 +195,8 @@ impl Table {
                 for index in tags.matching(tag) {
                     let x = line.handle(index);
                     if x != 0 && eq(x) {
-                        probe.hit = Some((Slot { line, index }, x));
+                        probe.hit = x;
+                        probe.slot = Some(Slot { line, index });
                         probe.entries += 1;
                         return probe;
                     }
@@ -141,7 +205,7 @@ impl Table {
                 probe.entries += used;
                 probe.free_slots += SLOTS - used;
                 if let Some(index) = tags.empty().next() {
-                    probe.free = probe.free.or(Some(Slot { line, index }));
+                    probe.slot = probe.slot.or(Some(Slot { line, index }));
                 }
                 let link = line.link();
                 if nulls::is_end(link) {
@@ -163,7 +227,7 @@ impl<'g> Probe<'g> {
     /// The handle for which `eq` held.
     #[inline]
     pub fn hit(&self) -> Option<u32> {
-        self.hit.map(|(_, x)| x)
+        (self.hit != 0).then_some(self.hit)
     }
 
     /// How many entries of the chain were met: all of them on a miss.
@@ -178,28 +242,33 @@ impl<'g> Probe<'g> {
         self.hash
     }
 
-    fn head(&self) -> &'g Line {
-        self.array.head(self.bucket)
+    /// The hit.
+    #[inline]
+    fn found(&self) -> (Slot<'g>, u32) {
+        let slot = self.slot.filter(|_| self.hit != 0);
+        (slot.expect("a commit after a miss"), self.hit)
     }
 
+    #[inline]
     fn take(&self) -> bool {
-        ticket::take(self.head(), self.ticket)
+        ticket::take(self.head, self.ticket)
     }
 
+    #[inline]
     fn leave(&self) {
-        ticket::leave(self.head(), self.ticket);
+        ticket::leave(self.head, self.ticket);
     }
 
+    #[inline]
     fn written(&self, look: bool) -> Written<'g> {
         Written {
             table: self.table,
-            array: self.array,
-            passed: self.passed,
             look,
         }
     }
 
     /// Writes `x` into a free slot of the locked bucket, whose chain gets `y` first if given.
+    #[inline]
     fn place(&self, slot: Option<Slot<'g>>, y: Option<&'g Line>, x: u32) {
         let tag = tag_of(self.hash);
         let fraction = self.array.fraction(self.hash);
@@ -207,7 +276,7 @@ impl<'g> Probe<'g> {
             if mutant("write:set-before-link") {
                 y.set(0, tag, fraction, x);
             }
-            self.head().link_behind(nulls::own(self.head()), y);
+            self.head.link_behind(nulls::own(self.head), y);
             y.set(0, tag, fraction, x);
         } else if let Some(slot) = slot {
             slot.line.set(slot.index, tag, fraction, x);
@@ -223,12 +292,13 @@ impl<'g> Probe<'g> {
     ///
     /// # Panics
     /// If `x` is 0 or the probe had a hit.
+    #[inline]
     pub fn insert(self, x: u32) -> Result<Written<'g>, InsertError> {
         assert!(
-            x != 0 && self.hit.is_none(),
+            x != 0 && self.hit == 0,
             "insert of handle {x} after a hit or of the null handle"
         );
-        let overflow = match self.free {
+        let overflow = match self.slot {
             Some(_) => None,
             None => Some(self.table.lines.alloc().map_err(InsertError::Alloc)?),
         };
@@ -237,11 +307,11 @@ impl<'g> Probe<'g> {
             return Err(InsertError::Stale);
         }
         let Some(tick) = self.table.count.try_add(self.stripe, 1) else {
-            ticket::abandon(self.head(), self.ticket);
+            ticket::abandon(self.head, self.ticket);
             self.table.lines.free_unused(overflow);
             return Err(InsertError::Full);
         };
-        self.place(self.free, overflow, x);
+        self.place(self.slot, overflow, x);
         self.leave();
         Ok(self.written(tick || overflow.is_some()))
     }
@@ -253,11 +323,10 @@ impl<'g> Probe<'g> {
     ///
     /// # Panics
     /// If `x` is 0 or the probe missed.
+    #[inline]
     pub fn replace(self, x: u32) -> Result<(u32, Written<'g>), Stale> {
-        let (slot, old) = self
-            .hit
-            .filter(|_| x != 0)
-            .expect("replace after a miss or by the null handle");
+        let (slot, old) = self.found();
+        assert!(x != 0, "replace by the null handle");
         if !self.take() {
             return Err(Stale);
         }
@@ -275,8 +344,9 @@ impl<'g> Probe<'g> {
     ///
     /// # Panics
     /// If the probe missed.
+    #[inline]
     pub fn remove(self) -> Result<(u32, Written<'g>), Stale> {
-        let (slot, old) = self.hit.expect("remove after a miss");
+        let (slot, old) = self.found();
         if !self.take() {
             return Err(Stale);
         }
@@ -290,7 +360,7 @@ impl<'g> Probe<'g> {
 
     /// Takes `line` out of the locked bucket's chain if it is an overflow line without entries.
     fn unlink_if_empty(&self, line: &'g Line) -> Option<&'g Line> {
-        let head = self.head();
+        let head = self.head;
         if core::ptr::eq(line, head) || line.tags_locked().count() != 0 {
             return None;
         }
@@ -312,7 +382,7 @@ impl<'g> Probe<'g> {
 
     /// Where this probe's bucket stands in the order in which two buckets are locked.
     fn rank(&self) -> (u64, usize) {
-        (self.array.age, self.bucket)
+        (self.array.age, self.array.number_of(self.head))
     }
 }
 
@@ -320,7 +390,7 @@ impl<'g> Probe<'g> {
 /// is never waited for.
 fn take_both(p: &Probe<'_>, q: &Probe<'_>) -> Result<(), Stale> {
     let (first, second) = if p.rank() <= q.rank() { (p, q) } else { (q, p) };
-    if core::ptr::eq(p.head(), q.head()) {
+    if core::ptr::eq(p.head, q.head) {
         return if p.ticket == q.ticket && p.take() {
             Ok(())
         } else {
@@ -331,7 +401,7 @@ fn take_both(p: &Probe<'_>, q: &Probe<'_>) -> Result<(), Stale> {
         return Err(Stale);
     }
     if !second.take() {
-        ticket::abandon(first.head(), first.ticket);
+        ticket::abandon(first.head, first.ticket);
         return Err(Stale);
     }
     Ok(())
@@ -339,7 +409,7 @@ fn take_both(p: &Probe<'_>, q: &Probe<'_>) -> Result<(), Stale> {
 
 fn leave_both(p: &Probe<'_>, q: &Probe<'_>) {
     q.leave();
-    if !core::ptr::eq(p.head(), q.head()) {
+    if !core::ptr::eq(p.head, q.head) {
         p.leave();
     }
 }
@@ -364,11 +434,11 @@ impl Table {
     ) -> Result<Written<'g>, InsertError> {
         self.check_own(&p, &q);
         assert!(
-            x != 0 && y != 0 && p.hit.is_none() && q.hit.is_none(),
+            x != 0 && y != 0 && p.hit == 0 && q.hit == 0,
             "insert2 after a hit or of the null handle"
         );
-        let same = core::ptr::eq(p.head(), q.head());
-        let p_line = match p.free {
+        let same = core::ptr::eq(p.head, q.head);
+        let p_line = match p.slot {
             Some(_) => None,
             None => Some(self.lines.alloc().map_err(InsertError::Alloc)?),
         };
@@ -376,7 +446,7 @@ impl Table {
         let q_needs = if same {
             p_line.is_none() && p.free_slots < 2
         } else {
-            q.free.is_none()
+            q.slot.is_none()
         };
         let q_line = match q_needs.then(|| self.lines.alloc()).transpose() {
             Ok(line) => line,
@@ -394,24 +464,25 @@ impl Table {
             return undo(InsertError::Stale);
         }
         let Some(tick) = self.count.try_add(p.stripe, 2) else {
-            ticket::abandon(q.head(), q.ticket);
+            ticket::abandon(q.head, q.ticket);
             if !same {
-                ticket::abandon(p.head(), p.ticket);
+                ticket::abandon(p.head, p.ticket);
             }
             return undo(InsertError::Full);
         };
-        p.place(p.free, p_line, x);
+        p.place(p.slot, p_line, x);
         let q_slot = if same && q_line.is_none() {
-            free_slot(q.head())
+            free_slot(q.head)
         } else {
-            q.free
+            q.slot
         };
         q.place(q_slot, q_line, y);
         leave_both(&p, &q);
         Ok(p.written(tick || p_line.is_some() || q_line.is_some()))
     }
 
-    /// Removes the hits of both probes, both or neither, with both buckets locked. Returns the handles.
+    /// Removes the hits of both probes, both or neither, with both buckets locked. Returns the handles. Two probes that hit the same
+    /// slot remove one handle, which is returned twice.
     ///
     /// # Errors
     /// [`Stale`]: probe both again.
@@ -424,11 +495,13 @@ impl Table {
         q: Probe<'g>,
     ) -> Result<((u32, u32), Written<'g>), Stale> {
         self.check_own(&p, &q);
-        let ((ps, x), (qs, y)) = p.hit.zip(q.hit).expect("remove2 after a miss");
+        let ((ps, x), (qs, y)) = (p.found(), q.found());
         take_both(&p, &q)?;
         ps.line.clear(ps.index);
         qs.line.clear(qs.index);
-        let tick = self.count.sub(p.stripe, 2);
+        // Both may have found the same slot: then it is one handle.
+        let same = core::ptr::eq(ps.line, qs.line) && ps.index == qs.index;
+        let tick = self.count.sub(p.stripe, if same { 1 } else { 2 });
         let one = p.unlink_if_empty(ps.line);
         // One line that held both is unlinked once.
         let two = if core::ptr::eq(ps.line, qs.line) {

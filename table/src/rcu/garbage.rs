@@ -18,7 +18,7 @@ use super::{Domain, domain};
 /// The smallest full bag.
 pub const MIN_BATCH: usize = if cfg!(nulls_loom) { 1 } else { 64 };
 /// The largest.
-pub const MAX_BATCH: usize = if cfg!(nulls_loom) { 1 } else { 4096 };
+pub const MAX_BATCH: usize = if cfg!(nulls_loom) { 1 } else { 2048 };
 /// A bag that holds more bytes than this is full too.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
@@ -153,7 +153,14 @@ impl<T> Garbage<T> {
     #[inline]
     #[must_use]
     pub fn retire(&self, item: T, bytes: usize) -> bool {
-        let mut shard = self.mine().lock();
+        self.retire_for(crate::rcu::thread_index(), item, bytes)
+    }
+
+    /// As [`retire`](Self::retire), for the thread of this index.
+    #[inline]
+    #[must_use]
+    pub(crate) fn retire_for(&self, thread: usize, item: T, bytes: usize) -> bool {
+        let mut shard = self.shards.get(self.shards.index(thread)).lock();
         if shard.bag.len() == shard.bag.capacity() && !grow(&mut shard) {
             shard.lost += 1;
             core::mem::forget(item);
@@ -169,13 +176,19 @@ impl<T> Garbage<T> {
     ///
     /// `free` runs outside of all locks and may do what it likes.
     pub fn collect(&self, mut free: impl FnMut(T)) {
+        self.collect_batches(|items| each(items, &mut free));
+    }
+
+    /// As [`collect`](Self::collect), but `free` gets whole batches. It takes out what it frees: what is left when it
+    /// panics goes back.
+    pub fn collect_batches(&self, mut free: impl FnMut(&mut Vec<T>)) {
         self.work(self.mine(), false, &mut free);
     }
 
     /// As [`collect`](Self::collect) for the shards of all threads, full bag or not.
     pub fn flush(&self, mut free: impl FnMut(T)) {
         for shard in self.shards.iter() {
-            self.work(shard, true, &mut free);
+            self.work(shard, true, &mut |items| each(items, &mut free));
         }
     }
 
@@ -211,7 +224,7 @@ impl<T> Garbage<T> {
             })
     }
 
-    fn work(&self, shard: &Lock<Shard<T>>, all: bool, free: &mut impl FnMut(T)) {
+    fn work(&self, shard: &Lock<Shard<T>>, all: bool, free: &mut impl FnMut(&mut Vec<T>)) {
         let (listed, not_begun) = {
             let mut shard = shard.lock();
             shard.close_if_due(all);
@@ -229,9 +242,7 @@ impl<T> Garbage<T> {
         let completed = self.domain.completed();
         while let Some(batch) = Self::take_ended(shard, completed) {
             let mut rest = Rest { shard, batch };
-            while let Some(item) = rest.batch.items.pop() {
-                free(item);
-            }
+            free(&mut rest.batch.items);
         }
     }
 
@@ -251,6 +262,13 @@ impl<T> Garbage<T> {
         let mut shard = shard.lock();
         let ended = shard.batches.iter().position(|b| b.stamp < completed)?;
         Some(shard.batches.swap_remove(ended))
+    }
+}
+
+/// Hands the items to `free`, one by one.
+fn each<T>(items: &mut Vec<T>, free: &mut impl FnMut(T)) {
+    while let Some(item) = items.pop() {
+        free(item);
     }
 }
 

@@ -46,6 +46,12 @@ impl Guard {
         }
     }
 
+    /// The [index](super::thread_index) of the guard's record.
+    #[inline(always)]
+    pub(crate) fn index(&self) -> usize {
+        self.record.index()
+    }
+
     /// That this guard is alive, as a value of no size: who passes that on need not keep the guard in memory.
     #[inline(always)]
     pub(crate) fn pinned(&self) -> Pinned<'_> {

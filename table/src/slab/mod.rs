@@ -37,6 +37,8 @@ pub use node::NodeSlab;
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
+// No part of any model.
+use core::sync::atomic as ptr_cell;
 
 use crossbeam_utils::CachePadded;
 
@@ -130,6 +132,9 @@ pub struct SlabStats {
 pub struct Slab<S: Slot> {
     /// Biased base addresses; null: no such segment yet.
     bases: [AtomicPtr<S>; SEGMENTS],
+    /// The same addresses as they were allocated: for tools that look for leaks, which do not recognise the others. Written
+    /// once and never read.
+    starts: [ptr_cell::AtomicPtr<S>; SEGMENTS],
     /// The lengths that the segments have once they exist.
     lens: [u32; SEGMENTS],
     /// The most slots. Slots are numbered from 1 in the order of their handles.
@@ -181,6 +186,7 @@ impl<S: Slot> Slab<S> {
         let limit = limit.min(MAX_LIMIT);
         Ok(Self {
             bases: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            starts: core::array::from_fn(|_| ptr_cell::AtomicPtr::new(ptr::null_mut())),
             lens: core::array::from_fn(|k| segment_len(k, limit)),
             limit,
             fresh: CachePadded::new(AtomicU32::new(1)),
@@ -251,7 +257,16 @@ impl<S: Slot> Slab<S> {
     /// See [`Exhausted`].
     #[inline]
     pub fn alloc(&self) -> Result<u32, Exhausted> {
-        let me = self.shards.mine();
+        self.alloc_for(crate::rcu::thread_index())
+    }
+
+    /// As [`alloc`](Self::alloc), for the thread of this index.
+    ///
+    /// # Errors
+    /// See [`Exhausted`].
+    #[inline]
+    pub(crate) fn alloc_for(&self, thread: usize) -> Result<u32, Exhausted> {
+        let me = self.shards.index(thread);
         if let Some(handle) = self.take(&mut self.shards.get(me).lock()) {
             return Ok(handle);
         }
@@ -282,6 +297,18 @@ impl<S: Slot> Slab<S> {
         let mut shard = self.shards.get(self.shards.mine()).lock();
         // SAFETY: dead, by the contract of this function.
         unsafe { self.put(&mut shard, handle) };
+    }
+
+    /// Takes many slots back at once.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free), for each of them.
+    pub unsafe fn free_many(&self, handles: &[u32]) {
+        let mut shard = self.shards.get(self.shards.mine()).lock();
+        for &handle in handles {
+            // SAFETY: dead, by the contract of this function.
+            unsafe { self.put(&mut shard, handle) };
+        }
     }
 
     /// What the slab holds.
@@ -316,6 +343,14 @@ impl<S: Slot> Slab<S> {
     /// Pops a free slot of a shard, used ones first: they are warm.
     #[inline]
     fn take(&self, shard: &mut Shard) -> Option<u32> {
+        if let Some((handle, next)) = shard.pop_ready() {
+            if let Some(next) = next {
+                // Its memory is about to be written, and may be far away.
+                // SAFETY: free, so it was given out or is below the mark.
+                crate::prefetch::read(unsafe { self.slot(next) }.as_ptr());
+            }
+            return Some(handle);
+        }
         if let Some(handle) = shard.head() {
             // SAFETY: in a free list, so it was given out; and we hold the lock.
             let next = unsafe { self.slot(handle).as_ref().next_free() };
@@ -329,6 +364,9 @@ impl<S: Slot> Slab<S> {
     /// The slot is dead, and the caller's.
     #[inline]
     unsafe fn put(&self, shard: &mut Shard, handle: u32) {
+        if shard.push_ready(handle) {
+            return;
+        }
         // SAFETY: given out, and dead.
         unsafe {
             self.slot(handle)
@@ -512,7 +550,10 @@ impl<S: Slot> Slab<S> {
             order::slab_install(),
             order::slab_segment(),
         ) {
-            Ok(_) => _ = self.bytes.fetch_add(bytes, order::slab_count()),
+            Ok(_) => {
+                self.starts[k].store(start.as_ptr(), order::slab_count());
+                self.bytes.fetch_add(bytes, order::slab_count());
+            }
             // SAFETY: made above, and not installed. Untouched, it costs little to give back.
             Err(_) => drop(unsafe { ZeroedArray::from_raw(start, len as usize) }),
         }

@@ -6,6 +6,7 @@ use crate::budget::{Account, Budget};
 use crate::mem::{AllocError, Zeroable};
 use crate::sync::UnsafeCell;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::{Exhausted, Slab, SlabStats, Slot};
 
@@ -83,7 +84,16 @@ impl<T> NodeSlab<T> {
     /// The value comes back when no slot can be had.
     #[inline]
     pub fn alloc(&self, value: T) -> Result<u32, (T, Exhausted)> {
-        let handle = match self.slab.alloc() {
+        self.alloc_for(crate::rcu::thread_index(), value)
+    }
+
+    /// As [`alloc`](Self::alloc), for the thread of this index.
+    ///
+    /// # Errors
+    /// The value comes back when no slot can be had.
+    #[inline]
+    pub(crate) fn alloc_for(&self, thread: usize, value: T) -> Result<u32, (T, Exhausted)> {
+        let handle = match self.slab.alloc_for(thread) {
             Ok(handle) => handle,
             Err(exhausted) => return Err((value, exhausted)),
         };
@@ -160,6 +170,25 @@ impl<T> NodeSlab<T> {
     pub unsafe fn free(&self, handle: u32) {
         // SAFETY: the caller's.
         drop(unsafe { self.take(handle) });
+    }
+
+    /// Drops many values and takes their slots back, from the end of the list. When a destructor panics, the list is left
+    /// with those that are still alive.
+    ///
+    /// # Safety
+    /// As for [`take`](Self::take), for each of them.
+    pub unsafe fn free_many(&self, handles: &mut Vec<u32>) {
+        // A model looks at each slot, to see whether somebody still reads it.
+        if core::mem::needs_drop::<T>() || cfg!(nulls_loom) {
+            while let Some(handle) = handles.pop() {
+                // SAFETY: the caller's.
+                unsafe { self.free(handle) };
+            }
+        } else {
+            // SAFETY: the caller's; nothing has to be done for a value without a destructor.
+            unsafe { self.slab.free_many(handles) };
+            handles.clear();
+        }
     }
 
     /// What the slab holds.

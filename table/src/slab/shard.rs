@@ -1,8 +1,19 @@
 //! One shard's free slots: numbers only; the links are in the slots.
+//!
+//! What was freed last lies ready in an array, so that neither freeing a slot nor giving it out again touches its memory,
+//! which is long out of the caches when its grace period ends. What the array has no room for goes into a list through
+//! the slots themselves: it needs no memory.
 
-/// A free list and a range of handles never given out. All zero is empty.
+use alloc::vec::Vec;
+
+/// How many freed handles an array holds at most: 256 KiB.
+const READY: usize = if cfg!(nulls_loom) { 1 } else { 1 << 16 };
+
+/// Free handles: ready ones, a list, and a range never given out. All zero is empty.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
+    /// The handles freed last.
+    ready: Vec<u32>,
     /// The first handle of the free list; 0: empty.
     head: u32,
     /// The length of the free list.
@@ -21,14 +32,38 @@ impl Shard {
         (self.head != 0).then_some(self.head)
     }
 
-    /// The length of the free list.
+    /// Takes the handle that was freed last, and tells which one will be next.
+    #[inline]
+    pub(super) fn pop_ready(&mut self) -> Option<(u32, Option<u32>)> {
+        let handle = self.ready.pop()?;
+        Some((handle, self.ready.last().copied()))
+    }
+
+    /// Takes a freed handle in, if there is room in the array.
+    #[inline]
+    pub(super) fn push_ready(&mut self, handle: u32) -> bool {
+        if self.ready.len() == self.ready.capacity() && !self.make_room() {
+            return false;
+        }
+        self.ready.push(handle);
+        true
+    }
+
+    #[cold]
+    fn make_room(&mut self) -> bool {
+        let len = self.ready.len();
+        let more = len.max(16).min(READY.saturating_sub(len));
+        more > 0 && self.ready.try_reserve_exact(more).is_ok()
+    }
+
+    /// How many slots were freed.
     pub(super) fn freed(&self) -> u32 {
-        self.freed
+        self.freed + self.ready.len() as u32
     }
 
     /// How many slots can be had.
     pub(super) fn available(&self) -> u32 {
-        self.freed + (self.fresh_end - self.fresh)
+        self.freed() + (self.fresh_end - self.fresh)
     }
 
     /// Removes the first handle, behind which comes `next`.

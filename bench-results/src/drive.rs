@@ -1,0 +1,319 @@
+//! A run: every process of the plan, one after the other, its result appended to the raw data.
+
+use crate::external;
+use crate::plan::{self, Row, Size};
+use crate::raw::{self, Appender, Line};
+use anyhow::{Context, Result, bail, ensure};
+use bench_results::environment::Environment;
+use bench_results::work::{Sample, Spec};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// Fewer rows, sizes and repetitions: under ten minutes
+    #[arg(long)]
+    pub quick: bool,
+    /// Print the plan and its expected time, and measure nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// Only rows whose name contains this (see --plan); may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub only: Vec<String>,
+    /// Only these contenders
+    #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',')]
+    pub contenders: Vec<String>,
+    /// Processes per contender and row, instead of the plan's
+    #[arg(long, value_name = "N")]
+    pub repetitions: Option<usize>,
+    /// The file of raw results, which is continued if it is there [default: results/<host>-<date>.jsonl, -quick with --quick]
+    #[arg(long, value_name = "FILE")]
+    pub raw: Option<PathBuf>,
+    /// Measure although the machine is busy with other things. The results say so
+    #[arg(long)]
+    pub busy_ok: bool,
+}
+
+/// The file of a run that begins today.
+fn default_raw(quick: bool) -> PathBuf {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host
+        .trim()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    let today = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    let quick = if quick { "-quick" } else { "" };
+    crate::results().join(format!("{host}-{}{quick}.jsonl", &today[..10]))
+}
+
+/// The subcommand that there is when none is given.
+pub fn run(a: &Arguments) -> Result<()> {
+    let size = if a.quick { Size::Quick } else { Size::Full };
+    let c = external::c_maps();
+    let rows = chosen(a, plan::rows(size, &c));
+    ensure!(!rows.is_empty(), "no row of the plan was chosen");
+    let path = a.raw.clone().unwrap_or_else(|| default_raw(a.quick));
+    let before = raw::read(&path)?;
+    let (done, took) = finished(&before);
+    let todo: usize = missing(&rows, &done);
+    print_plan(a, &rows, todo);
+    let left = remaining(&rows, &done, &took);
+    println!(
+        "{} rows, {todo} processes to run, about {}; results go to {}",
+        rows.len(),
+        humantime::format_duration(Duration::from_secs(left.as_secs())),
+        path.display()
+    );
+    if a.plan || todo == 0 {
+        return Ok(());
+    }
+    if !cfg!(debug_assertions) || a.busy_ok {
+        if rows
+            .iter()
+            .any(|r| matches!(r.specs[0].work, bench_results::work::Work::Conntrack { .. }))
+        {
+            external::build_tracker()?;
+        }
+    } else {
+        bail!("built without optimisation: use --release");
+    }
+    let environment = Environment::here();
+    if environment.is_busy() && !a.busy_ok {
+        bail!(
+            "the machine is busy ({:.0} % of its time goes elsewhere): timings would mean nothing. Wait, or give --busy-ok",
+            environment.busy_percent
+        );
+    }
+    let mut out = Appender::open(&path)?;
+    out.add(&Line::Environment {
+        environment,
+        plan: if a.quick { "quick" } else { "full" }.into(),
+        versions: versions(),
+        busy_ok: a.busy_ok,
+    })?;
+    let failures = measure(&rows, &done, &took, left, &mut out)?;
+    ensure!(
+        failures == 0,
+        "{failures} processes failed; a further run tries them again"
+    );
+    println!("now: cargo run --release -p bench-results -- report");
+    Ok(())
+}
+
+fn chosen(a: &Arguments, rows: Vec<Row>) -> Vec<Row> {
+    rows.into_iter()
+        .filter_map(|mut r| {
+            let name = r.specs.first()?.row();
+            if !a.only.is_empty() && !a.only.iter().any(|t| name.contains(t)) {
+                return None;
+            }
+            if !a.contenders.is_empty() {
+                r.specs.retain(|s| a.contenders.contains(&s.contender));
+            }
+            r.repetitions = a.repetitions.unwrap_or(r.repetitions);
+            (!r.specs.is_empty()).then_some(r)
+        })
+        .collect()
+}
+
+type Done = HashSet<(Spec, usize)>;
+type Took = HashMap<Spec, f64>;
+
+/// What earlier runs finished, and how long it took.
+fn finished(lines: &[Line]) -> (Done, Took) {
+    let mut done = HashSet::new();
+    let mut took = HashMap::new();
+    for line in lines {
+        if let Line::Sample {
+            spec,
+            repetition,
+            seconds,
+            ..
+        } = line
+        {
+            done.insert((spec.clone(), *repetition));
+            took.insert(spec.clone(), *seconds);
+        }
+    }
+    (done, took)
+}
+
+fn missing(rows: &[Row], done: &Done) -> usize {
+    rows.iter()
+        .flat_map(|r| (0..r.repetitions).flat_map(|i| r.specs.iter().map(move |s| (s, i))))
+        .filter(|(s, i)| !done.contains(&((*s).clone(), *i)))
+        .count()
+}
+
+fn expected(spec: &Spec, took: &Took) -> Duration {
+    took.get(spec)
+        .map_or_else(|| plan::estimate(spec), |s| Duration::from_secs_f64(*s))
+}
+
+fn remaining(rows: &[Row], done: &Done, took: &Took) -> Duration {
+    rows.iter()
+        .flat_map(|r| (0..r.repetitions).flat_map(|i| r.specs.iter().map(move |s| (s, i))))
+        .filter(|(s, i)| !done.contains(&((*s).clone(), *i)))
+        .map(|(s, _)| expected(s, took))
+        .sum()
+}
+
+fn print_plan(a: &Arguments, rows: &[Row], todo: usize) {
+    if !a.plan && todo > 0 {
+        let whole = plan::total(rows);
+        println!(
+            "the whole plan takes about {}; --plan lists it",
+            humantime::format_duration(Duration::from_secs(whole.as_secs()))
+        );
+        return;
+    }
+    for r in rows {
+        let names: Vec<&str> = r.specs.iter().map(|s| s.contender.as_str()).collect();
+        let time = plan::total(std::slice::from_ref(r));
+        println!(
+            "{:>6.0} s  {:>2} x  {:<58} {}",
+            time.as_secs_f64(),
+            r.repetitions,
+            r.specs[0].row(),
+            names.join(" ")
+        );
+    }
+}
+
+/// Names and versions of what takes part.
+fn versions() -> Vec<String> {
+    const NAMES: &[&str] = &[
+        "dashmap",
+        "papaya",
+        "scc",
+        "flurry",
+        "kovan-map",
+        "parking_lot",
+        "hashbrown",
+        "crossbeam-epoch",
+        "seize",
+        "seqlock",
+        "foldhash",
+    ];
+    let lock = include_str!("../../Cargo.lock");
+    let mut versions = Vec::new();
+    let mut name = "";
+    for line in lock.lines() {
+        if let Some(n) = line.strip_prefix("name = ") {
+            name = n.trim_matches('"');
+        } else if let Some(v) = line.strip_prefix("version = ")
+            && NAMES.contains(&name)
+        {
+            versions.push(format!("{name} {}", v.trim_matches('"')));
+        }
+    }
+    versions
+}
+
+/// Runs what is missing. Contenders of a row take turns, forwards and backwards, so that neighbours in time are what is
+/// compared, and nobody always goes first.
+fn measure(
+    rows: &[Row],
+    done: &Done,
+    took: &Took,
+    left: Duration,
+    out: &mut Appender,
+) -> Result<usize> {
+    let bar = ProgressBar::new(left.as_millis() as u64);
+    bar.set_style(
+        ProgressStyle::with_template("{bar:30} {percent:>3} %  {elapsed} gone  {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let mut failures = 0;
+    for row in rows {
+        let name = row.specs[0].row();
+        let mut turn: Vec<&Spec> = row.specs.iter().collect();
+        for repetition in 0..row.repetitions {
+            for &spec in &turn {
+                if done.contains(&(spec.clone(), repetition)) {
+                    continue;
+                }
+                bar.set_message(format!("{name}  {}", spec.contender));
+                let start = Instant::now();
+                let result = in_a_process(spec);
+                let seconds = start.elapsed().as_secs_f64();
+                let line = match result {
+                    Ok(sample) => Line::Sample {
+                        spec: spec.clone(),
+                        repetition,
+                        seconds,
+                        sample,
+                    },
+                    Err(e) => {
+                        failures += 1;
+                        bar.println(format!("{name}  {}: {e:#}", spec.contender));
+                        Line::Failure {
+                            spec: spec.clone(),
+                            repetition,
+                            error: format!("{e:#}"),
+                        }
+                    }
+                };
+                out.add(&line)?;
+                bar.inc(expected(spec, took).as_millis() as u64);
+            }
+            turn.reverse();
+        }
+    }
+    bar.finish_and_clear();
+    Ok(failures)
+}
+
+/// Has a fresh process make the measurement.
+fn in_a_process(spec: &Spec) -> Result<Sample> {
+    let external = external::command(spec)?;
+    let other = external.is_some();
+    let mut command = external.map_or_else(
+        || {
+            let mut c = Command::new(std::env::current_exe()?);
+            c.arg("sample");
+            Ok::<_, std::io::Error>(c)
+        },
+        Ok,
+    )?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{command:?}"))?;
+    let mut stdin = child.stdin.take().context("a pipe")?;
+    if !other {
+        stdin.write_all(&serde_json::to_vec(spec)?)?;
+    }
+    drop(stdin);
+    let out = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&out.stderr);
+    ensure!(
+        out.status.success(),
+        "{}: {}",
+        out.status,
+        said.lines().find(|l| !l.trim().is_empty()).unwrap_or("")
+    );
+    if other {
+        external::sample(spec, &out.stdout)
+    } else {
+        Ok(serde_json::from_slice(&out.stdout)?)
+    }
+}
+
+/// The fresh process's part.
+pub fn sample() -> Result<()> {
+    let spec: Spec = serde_json::from_reader(std::io::stdin())?;
+    println!(
+        "{}",
+        serde_json::to_string(&bench_results::work::run(&spec)?)?
+    );
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! Measurements that other programs make: the tracker's own, and a C program with the C maps.
+
+use anyhow::{Context, Result, bail, ensure};
+use bench_results::key::KeyKind;
+use bench_results::work::{Sample, Spec, Traffic, Work};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The C maps, and what each of them is compiled and linked with.
+const C_MAPS: &[(&str, &str, &[&str])] = &[
+    (
+        "rculfhash",
+        "PEER_RCULFHASH",
+        &["liburcu-qsbr", "liburcu-cds"],
+    ),
+    ("rte_hash", "PEER_RTE_HASH", &["libdpdk"]),
+];
+
+/// Names of the C maps whose Debian packages are here; says which are not.
+pub fn c_maps() -> Vec<String> {
+    C_MAPS
+        .iter()
+        .filter_map(
+            |&(name, define, packages)| match build(name, define, packages) {
+                Ok(()) => Some(name.to_owned()),
+                Err(e) => {
+                    println!("without {name}: {e:#}");
+                    None
+                }
+            },
+        )
+        .collect()
+}
+
+fn folder() -> Result<PathBuf> {
+    let me = std::env::current_exe()?;
+    Ok(me.parent().context("a program in a folder")?.to_owned())
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    Ok(folder()?.join(format!("peer-{name}")))
+}
+
+/// Builds the C program for one map next to this one.
+fn build(name: &str, define: &str, packages: &[&str]) -> Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c/peers.c");
+    let flags = Command::new("pkg-config")
+        .args(["--cflags", "--libs"])
+        .args(packages)
+        .output()
+        .context("pkg-config is not installed")?;
+    ensure!(
+        flags.status.success(),
+        "the packages of {packages:?} are not installed"
+    );
+    let flags = String::from_utf8_lossy(&flags.stdout).into_owned();
+    let out = Command::new("cc")
+        .args(["-O3", "-std=gnu11", "-Wall", "-pthread"])
+        .arg(format!("-D{define}"))
+        .arg("-o")
+        .arg(program(name)?)
+        .arg(source)
+        .args(flags.split_whitespace())
+        .arg("-lm")
+        .output()
+        .context("no C compiler")?;
+    ensure!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+            .lines()
+            .next()
+            .unwrap_or("cc failed")
+    );
+    Ok(())
+}
+
+/// A command that makes the measurement and prints JSON, if another program makes it.
+pub fn command(spec: &Spec) -> Result<Option<Command>> {
+    match spec.work {
+        Work::Conntrack { traffic } => {
+            let mut c = Command::new(tracker()?);
+            c.args(["--json", "--rounds", "1", "--workload", name_of(traffic)])
+                .args(["--store", &spec.contender])
+                .args(["--size", &spec.entries.to_string()])
+                .args(["--threads", &spec.threads.to_string()])
+                .args(["--packets", if spec.ms < 100 { "100000" } else { "500000" }]);
+            Ok(Some(c))
+        }
+        Work::Peers { zipf, bulk } if C_MAPS.iter().any(|m| m.0 == spec.contender) => {
+            let mut c = Command::new(program(&spec.contender)?);
+            c.arg(spec.entries.to_string())
+                .arg(spec.threads.to_string())
+                .arg(if spec.key == KeyKind::U64 { "8" } else { "16" })
+                .arg(if zipf { "zipf" } else { "uniform" })
+                .arg(if bulk { "bulk" } else { "single" })
+                .arg(spec.ms.to_string());
+            Ok(Some(c))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn name_of(traffic: Traffic) -> &'static str {
+    match traffic {
+        Traffic::Campus => "campus",
+        Traffic::Sfr => "sfr",
+        Traffic::Dns => "dns",
+        Traffic::SynFlood => "syn-flood",
+        Traffic::Elephants => "elephants",
+        Traffic::NatLadder => "nat-ladder",
+        Traffic::Caida => "caida",
+    }
+}
+
+fn tracker() -> Result<PathBuf> {
+    let path = folder()?.join("nct");
+    ensure!(path.exists(), "{} is not built", path.display());
+    Ok(path)
+}
+
+/// Builds the tracker's program with the profile of this one, if it is not there.
+pub fn build_tracker() -> Result<()> {
+    if tracker().is_ok() {
+        return Ok(());
+    }
+    println!("building nct");
+    let target = folder()?;
+    let mut c = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    c.args(["build", "--locked", "-p", "nct"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env(
+            "CARGO_TARGET_DIR",
+            target.parent().context("a target folder")?,
+        );
+    if !cfg!(debug_assertions) {
+        c.arg("--release");
+    }
+    ensure!(c.status()?.success(), "building nct failed");
+    Ok(())
+}
+
+/// What the program's answer says.
+pub fn sample(spec: &Spec, answer: &[u8]) -> Result<Sample> {
+    if !matches!(spec.work, Work::Conntrack { .. }) {
+        return Ok(serde_json::from_slice(answer)?);
+    }
+    let v: Value = serde_json::from_slice(answer)?;
+    let problems = v["problems"].as_array().context("no list of problems")?;
+    if !problems.is_empty() {
+        bail!("the tracker says: {problems:?}");
+    }
+    let point = &v["points"][0];
+    let result = &point["results"][0];
+    let round = &result["rounds"][0];
+    let number = |v: &Value| {
+        v.as_f64()
+            .context("a number is missing from the tracker's answer")
+    };
+    let ns = &round["nanoseconds"];
+    let rate = number(&round["packets_per_second"])?;
+    Ok(Sample::default()
+        .with("ns", spec.threads as f64 * 1e9 / rate)
+        .with("packets_per_second", rate)
+        .with("packet_p50", number(&ns["median"])?)
+        .with("packet_p99", number(&ns["p99"])?)
+        .with("packet_p99_9", number(&ns["p999"])?)
+        .with("packet_max", number(&ns["maximum"])?)
+        .with("harness_ns", number(&point["harness_nanoseconds"])?)
+        .with("bytes_per_entry", number(&result["bytes_per_entry"])?)
+        .with("entries", number(&round["entries"])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bench_results::measure::Build;
+
+    #[test]
+    fn the_tracker_s_answer_is_understood() {
+        let spec = Spec {
+            work: Work::Conntrack {
+                traffic: Traffic::Dns,
+            },
+            key: KeyKind::U64,
+            entries: 10,
+            threads: 2,
+            build: Build::Grown,
+            ms: 1,
+            contender: "nulls".into(),
+        };
+        let answer = br#"{"problems": [], "points": [{"harness_nanoseconds": 5.0, "results": [{"bytes_per_entry": 300.0,
+            "rounds": [{"packets_per_second": 4e6, "entries": 7,
+                "nanoseconds": {"mean": 1, "median": 2, "p99": 3, "p999": 4, "maximum": 5}}]}]}]}"#;
+        let s = sample(&spec, answer).unwrap();
+        assert_eq!((s.values["ns"], s.values["packet_p99_9"]), (500.0, 4.0));
+        assert!(sample(&spec, br#"{"problems": ["lost"]}"#).is_err());
+    }
+}

@@ -1,0 +1,305 @@
+//! `report`: everything derived from one file of raw results: a table of figures (CSV), plots (SVG) and the README.
+
+mod plots;
+mod stats;
+mod tables;
+mod targets;
+
+use crate::raw::{self, Line};
+use anyhow::{Context, Result, ensure};
+use bench_results::environment::Environment;
+use bench_results::work::{Sample, Spec};
+use clap::Args;
+use stats::Estimate;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The file of raw results [default: the one in results/ that was begun last, a full run before a quick one]
+    raw: Option<PathBuf>,
+    /// Where the derived files go: derived.csv and plots/ in this folder
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// The document that gets the tables
+    #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))]
+    readme: PathBuf,
+}
+
+/// Where a run began or went on.
+#[derive(Clone, Debug)]
+struct Begin {
+    environment: Environment,
+    plan: String,
+    versions: Vec<String>,
+    busy_ok: bool,
+}
+
+/// One contender's figures in one row.
+#[derive(Clone, Debug)]
+struct Cell {
+    spec: Spec,
+    samples: Vec<Sample>,
+}
+
+/// The raw results, sorted.
+#[derive(Clone, Debug, Default)]
+struct Data {
+    source: String,
+    begins: Vec<Begin>,
+    /// By row in the order of measurement, then contender in that order.
+    rows: Vec<(String, Vec<Cell>)>,
+    failures: usize,
+}
+
+impl Data {
+    fn new(source: &Path, lines: Vec<Line>) -> Self {
+        let mut data = Self {
+            source: source
+                .file_name()
+                .map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+            ..Self::default()
+        };
+        let mut repetitions: BTreeMap<(Spec, usize), ()> = BTreeMap::new();
+        let mut failed = Vec::new();
+        for line in lines {
+            match line {
+                Line::Environment {
+                    environment,
+                    plan,
+                    versions,
+                    busy_ok,
+                } => data.begins.push(Begin {
+                    environment,
+                    plan,
+                    versions,
+                    busy_ok,
+                }),
+                Line::Failure {
+                    spec, repetition, ..
+                } => failed.push((spec, repetition)),
+                Line::Sample {
+                    spec,
+                    repetition,
+                    sample,
+                    ..
+                } => {
+                    repetitions.insert((spec.clone(), repetition), ());
+                    data.add(spec, sample);
+                }
+            }
+        }
+        // A failure that was made good later is none.
+        data.failures = failed
+            .into_iter()
+            .filter(|f| !repetitions.contains_key(f))
+            .count();
+        data
+    }
+
+    fn add(&mut self, spec: Spec, sample: Sample) {
+        // The classic table is told its size beforehand; it stands in the same row all the same.
+        let mut as_others = spec.clone();
+        if spec.contender == "classic" {
+            as_others.build = bench_results::measure::Build::Grown;
+        }
+        let row = as_others.row();
+        let at = self
+            .rows
+            .iter()
+            .position(|(r, _)| *r == row)
+            .unwrap_or_else(|| {
+                self.rows.push((row, Vec::new()));
+                self.rows.len() - 1
+            });
+        let cells = &mut self.rows[at].1;
+        match cells
+            .iter_mut()
+            .find(|c| c.spec.contender == spec.contender)
+        {
+            Some(cell) => cell.samples.push(sample),
+            None => {
+                let cell = Cell {
+                    spec,
+                    samples: vec![sample],
+                };
+                // In the order of the first turn, which odd turns reverse; a run that was resumed may begin with either.
+                cells.push(cell);
+            }
+        }
+    }
+
+    /// The cells of all rows.
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.rows.iter().flat_map(|(_, cells)| cells)
+    }
+
+    /// The figure of a contender in the row of that name.
+    fn figure(&self, row: &str, contender: &str, metric: &str) -> Option<Estimate> {
+        let (_, cells) = self.rows.iter().find(|(r, _)| r == row)?;
+        cells
+            .iter()
+            .find(|c| c.spec.contender == contender)?
+            .estimate(metric)
+    }
+}
+
+impl Cell {
+    fn estimate(&self, metric: &str) -> Option<Estimate> {
+        let values: Vec<f64> = self
+            .samples
+            .iter()
+            .filter_map(|s| s.values.get(metric).copied())
+            .collect();
+        stats::estimate(&values)
+    }
+
+    /// Whether a figure of it is one to beat: neither ours nor a limit or an ablation.
+    fn is_peer(&self) -> bool {
+        is_peer(&self.spec.contender)
+    }
+}
+
+fn is_peer(name: &str) -> bool {
+    !name.starts_with("nulls") && !["hashbrown", "classic", "machine"].contains(&name)
+}
+
+/// The raw file to use when none is named.
+fn newest() -> Result<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(crate::results())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "jsonl") {
+            let begin = raw::read(&path)?.into_iter().find_map(|l| match l {
+                Line::Environment {
+                    environment, plan, ..
+                } => Some((plan == "full", environment.date)),
+                _ => None,
+            });
+            files.extend(begin.map(|b| (b, path)));
+        }
+    }
+    files.sort();
+    files
+        .pop()
+        .map(|(_, path)| path)
+        .context("no raw results yet: cargo run --release -p bench-results")
+}
+
+/// The subcommand.
+pub fn run(a: &Arguments) -> Result<()> {
+    let raw = a.raw.clone().map_or_else(newest, Ok)?;
+    let data = Data::new(&raw, raw::read(&raw)?);
+    ensure!(
+        !data.rows.is_empty() && !data.begins.is_empty(),
+        "{} holds no results",
+        raw.display()
+    );
+    let out = a.out.clone().unwrap_or_else(crate::results);
+    std::fs::create_dir_all(out.join("plots"))?;
+    std::fs::write(out.join("derived.csv"), csv(&data))?;
+    let plots = plots::all(&data, &out.join("plots"))?;
+    let plots: Vec<(String, String)> = plots
+        .into_iter()
+        .map(|(file, title)| (relative(&a.readme, &out.join("plots").join(file)), title))
+        .collect();
+    std::fs::write(&a.readme, tables::readme(&data, &plots))?;
+    println!(
+        "from {}: {}, {} and {} plots",
+        raw.display(),
+        a.readme.display(),
+        out.join("derived.csv").display(),
+        plots.len()
+    );
+    Ok(())
+}
+
+/// A path as a link in `document` has it.
+fn relative(document: &Path, path: &Path) -> String {
+    let folder = document.parent().unwrap_or(Path::new(""));
+    path.strip_prefix(folder)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .replace('\\', "/")
+}
+
+/// One line for each figure.
+fn csv(data: &Data) -> String {
+    let mut text = String::from("row,contender,metric,n,median,low95,high95\n");
+    for (row, cells) in &data.rows {
+        for cell in cells {
+            let Some(first) = cell.samples.first() else {
+                continue;
+            };
+            for metric in first.values.keys() {
+                if let Some(e) = cell.estimate(metric) {
+                    let _ = writeln!(
+                        text,
+                        "{row},{},{metric},{},{},{},{}",
+                        cell.spec.contender, e.n, e.median, e.low, e.high
+                    );
+                }
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bench_results::key::KeyKind;
+    use bench_results::measure::Build;
+    use bench_results::work::{Mode, Order, Presence3, Work};
+
+    fn line(contender: &str, entries: usize, repetition: usize, ns: f64) -> Line {
+        Line::Sample {
+            spec: Spec {
+                work: Work::Lookup {
+                    presence: Presence3::Hit,
+                    order: Order::Uniform,
+                    mode: Mode::Throughput,
+                    huge_pages: true,
+                },
+                key: KeyKind::U64,
+                entries,
+                threads: 1,
+                build: Build::Grown,
+                ms: 1,
+                contender: contender.into(),
+            },
+            repetition,
+            seconds: 1.0,
+            sample: Sample::default().with("ns", ns),
+        }
+    }
+
+    #[test]
+    fn tables_follow_from_the_lines_and_say_who_wins() {
+        let mut lines = Vec::new();
+        for (entries, peer) in [(1000, 20.0), (100_000, 5.0)] {
+            for r in 0..3 {
+                lines.push(line("nulls", entries, r, 10.0 + r as f64));
+                lines.push(line("dashmap", entries, r, peer));
+                lines.push(line("hashbrown", entries, r, 8.0));
+            }
+        }
+        let data = Data::new(Path::new("x/raw.jsonl"), lines);
+        assert_eq!(data.rows.len(), 2);
+        let row = "lookup/throughput/uniform/hit/u64/1000/x1/grown";
+        assert_eq!(data.figure(row, "nulls", "ns").unwrap().median, 11.0);
+        let text = tables::readme(&data, &[]);
+        assert!(text.contains("| dashmap |"), "{text}");
+        // Ahead at 1 k, behind at 100 k.
+        assert!(text.contains("nulls, 1.82×"), "{text}");
+        assert!(text.contains("**dashmap**, 2.20×"), "{text}");
+        assert!(csv(&data).contains(&format!("{row},nulls,ns,3,11,")));
+        let folder = std::env::temp_dir().join(format!("plots-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let plots = plots::all(&data, &folder).unwrap();
+        let svg = std::fs::read_to_string(folder.join(&plots[0].0)).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("dashmap"));
+    }
+}
