@@ -64,13 +64,18 @@ impl<S: Store> Tracker<S> {
             now: Jiffies::at(pkt.now()),
             hook,
             checksum_ok: pkt.checksum_ok,
-            reason: None,
+            reasons: [None; 2],
         };
         let zone = zone_of(template.as_deref(), pkt.mark);
+<<<<<<< HEAD
         let (verdict, nfct) = self.follow(&mut cx, template.as_deref(), zone, pkt.now(), hint);
         let reason = cx.reason;
+=======
+        let (verdict, nfct) = self.follow(&mut cx, template.as_deref(), zone, pkt.now());
+        let reasons = cx.reasons;
+>>>>>>> main
         pkt.set_nfct(nfct);
-        pkt.set_reason(reason);
+        pkt.set_reasons(reasons);
         verdict
     }
 
@@ -155,9 +160,14 @@ impl<S: Store> Tracker<S> {
                 (self.link(tuple, zone.id_for(Direction::Original)), None)
             }
         };
+<<<<<<< HEAD
         // What was found early may be gone by now.
         let early = early.filter(|(entry, _)| !entry.has(DYING) && !entry.is_expired(now));
         if let Some((entry, dir)) = early.or_else(|| self.find_either(&link, zone, now)) {
+=======
+        let link = self.link(tuple, zone, Direction::Original);
+        if let Some((entry, dir)) = self.find_either(&link, zone, now) {
+>>>>>>> main
             let st = entry.status();
             let info = if dir == Direction::Reply {
                 CtInfo::EstablishedReply
@@ -280,12 +290,8 @@ impl<S: Store> Tracker<S> {
     }
 
     /// Key and hash of a tuple in this namespace.
-    pub(super) fn link(&self, tuple: Tuple, zone: u16) -> Link {
-        let key = Key {
-            tuple,
-            zone,
-            net: self.net.id,
-        };
+    pub(super) fn link(&self, tuple: Tuple, zone: Zone, dir: Direction) -> Link {
+        let key = Key::new(tuple, zone, dir, self.net.id);
         Link {
             hash: self.core.hasher.hash(&key),
             key,

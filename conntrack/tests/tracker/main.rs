@@ -6,10 +6,16 @@ mod events;
 mod ext;
 mod hooks;
 mod icmp;
+<<<<<<< HEAD
 mod ovs;
+=======
+mod malformed;
+mod nat;
+>>>>>>> main
 mod parse;
 mod proc;
 mod sctp;
+mod stories;
 mod support;
 mod table;
 mod tcp;
