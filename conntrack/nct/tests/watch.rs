@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::Value;
 use support::packets::{dialogue, pcap};
-use support::{nct, recordings, scratch, stderr, stdout};
+use support::{nct, scratch, stderr, stdout, unpack_recordings};
 
 fn capture() -> Vec<u8> {
     pcap(101, &dialogue().map(|p| (1_000_000, p)))
@@ -14,8 +14,16 @@ fn capture() -> Vec<u8> {
 
 /// A recording with TCP connections that open, transfer and close.
 fn tcp() -> String {
-    let dir = recordings().join("tcp_handshake-open-transfer-close-by-initiator-a");
-    dir.join("packets.pcap.gz").display().to_string()
+    static DIR: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    let dir = DIR.get_or_init(|| {
+        let dir = scratch("watch-recordings");
+        unpack_recordings(&dir);
+        dir
+    });
+    let case = dir.join("tcp_handshake-open-transfer-close-by-initiator-a");
+    let packets = ["packets.pcap.gz", "packets.pcap"].map(|f| case.join(f));
+    let file = packets.iter().find(|f| f.exists()).expect("packets");
+    file.display().to_string()
 }
 
 fn run(args: &[&str]) -> String {

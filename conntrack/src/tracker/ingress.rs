@@ -67,13 +67,8 @@ impl<S: Store> Tracker<S> {
             reasons: [None; 2],
         };
         let zone = zone_of(template.as_deref(), pkt.mark);
-<<<<<<< HEAD
         let (verdict, nfct) = self.follow(&mut cx, template.as_deref(), zone, pkt.now(), hint);
-        let reason = cx.reason;
-=======
-        let (verdict, nfct) = self.follow(&mut cx, template.as_deref(), zone, pkt.now());
         let reasons = cx.reasons;
->>>>>>> main
         pkt.set_nfct(nfct);
         pkt.set_reasons(reasons);
         verdict
@@ -157,17 +152,12 @@ impl<S: Store> Tracker<S> {
                 let Some(tuple) = tuple else {
                     return Ok(None);
                 };
-                (self.link(tuple, zone.id_for(Direction::Original)), None)
+                (self.link(tuple, zone, Direction::Original), None)
             }
         };
-<<<<<<< HEAD
         // What was found early may be gone by now.
         let early = early.filter(|(entry, _)| !entry.has(DYING) && !entry.is_expired(now));
         if let Some((entry, dir)) = early.or_else(|| self.find_either(&link, zone, now)) {
-=======
-        let link = self.link(tuple, zone, Direction::Original);
-        if let Some((entry, dir)) = self.find_either(&link, zone, now) {
->>>>>>> main
             let st = entry.status();
             let info = if dir == Direction::Reply {
                 CtInfo::EstablishedReply

@@ -6,12 +6,9 @@ mod events;
 mod ext;
 mod hooks;
 mod icmp;
-<<<<<<< HEAD
-mod ovs;
-=======
 mod malformed;
 mod nat;
->>>>>>> main
+mod ovs;
 mod parse;
 mod proc;
 mod sctp;

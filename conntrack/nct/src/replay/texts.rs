@@ -76,7 +76,12 @@ fn case(store: AnyKind, dir: &Path) -> Result<Texts, Failure> {
     loop {
         while let Some(op) = ops.next_if(|op| op.after < index) {
             clock = clock.max(Nanos::try_from(op.time).unwrap_or(0));
-            cases::apply(op.op, &mut router, clock).map_err(place)?;
+            if let Some(what) = op.op {
+                cases::apply(what, &mut router, clock).map_err(place)?;
+            }
+            // The recorder read the table then.
+            router.tracker().for_each(clock, |_| {});
+            told(&mut texts.events, &mut events);
         }
         let Some(record) = capture.next().map_err(|e| e.to_string())? else {
             break;

@@ -112,8 +112,7 @@ impl Engine {
                     now: self.clock,
                     checksum_ok: missing > 0,
                 });
-                self.summary
-                    .tracked(outcome.state, outcome.reason.as_deref());
+                self.summary.tracked(outcome.state, outcome.reason.first());
                 Some(outcome)
             }
             Payload::Other => {
