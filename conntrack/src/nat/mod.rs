@@ -4,7 +4,7 @@
 //! [`Range`], or nothing, which is a decision too (a *void binding*: addresses stay, but a source port gives way if the answers' tuple is taken).
 //! From then on the connection's reply tuple tells how to rewrite: packets in one direction as the inverse of the other direction's tuple.
 //!
-//! A source keeps its mapping for all its connections where it can ([`source`]); a closed TCP connection gives up its port when no other is free.
+//! A source keeps its mapping for all its connections where it can; a closed TCP connection gives up its port when no other is free.
 
 mod mangle;
 pub(crate) mod source;
