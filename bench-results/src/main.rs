@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -60,7 +60,7 @@ fn results() -> PathBuf {
 }
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+    let arguments = CommandLine::parse();
     match arguments.command {
         None => drive::run(&arguments.run),
         Some(Command::Report(arguments)) => report::run(&arguments),
@@ -70,5 +70,15 @@ fn main() -> Result<()> {
         Some(Command::Sample) => drive::sample(),
         Some(Command::Once) => ratios::once(),
         Some(Command::GrowOnce) => growth::once(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::CommandLine::command().debug_assert();
     }
 }

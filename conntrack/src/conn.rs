@@ -61,6 +61,8 @@ pub(crate) struct Kin {
     pub(crate) lines: Lines,
     /// Shifts of the sequence numbers, original and reply.
     pub(crate) seqadj: [SeqAdj; 2],
+    /// Interface whose address the source became; 0: none.
+    pub(crate) masqueraded_by: u32,
 }
 
 impl Inner {
@@ -72,6 +74,11 @@ impl Inner {
     /// Shifts of the sequence numbers; none unless a helper changed the length of something.
     pub(crate) fn seqadj(&self) -> [SeqAdj; 2] {
         self.kin.as_ref().map(|k| k.seqadj).unwrap_or_default()
+    }
+
+    /// Interface whose address the source became; 0: none.
+    pub(crate) fn masqueraded_by(&self) -> u32 {
+        self.kin.as_ref().map_or(0, |k| k.masqueraded_by)
     }
 
     /// Original tuple of the connection that announced this one.
@@ -170,11 +177,7 @@ impl<U> Conn<U> {
     /// The key under which the entry's `dir` link is found.
     #[must_use]
     pub fn key(&self, dir: Direction) -> Key {
-        Key {
-            tuple: self.tuple(dir),
-            zone: self.zone().id_for(dir),
-            net: self.net_id(),
-        }
+        Key::new(self.tuple(dir), self.zone(), dir, self.net_id())
     }
 
     /// Is `key` the key of the `dir` link, right now? A reader without a reference may be told about a mixture of two incarnations.
@@ -182,6 +185,7 @@ impl<U> Conn<U> {
     pub fn matches(&self, dir: Direction, key: &Key) -> bool {
         self.tuple(dir) == key.tuple
             && self.zone().id_for(dir) == key.zone
+            && key.links & (1 << dir.index()) != 0
             && self.net_id() == key.net
     }
 
@@ -333,6 +337,20 @@ impl<U> Conn<U> {
         self.has_ext(EXT_ECACHE)
     }
 
+    /// Where it is: tells entries apart as long as they are.
+    pub(crate) fn place(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// Notes what the source has become, for other connections of the same source.
+    pub(crate) fn remember_source(&self, new: &Tuple) {
+        if let Some(net) = &self.inner.lock().net {
+            let mapping = (new.src(), new.src_l4());
+            net.sources
+                .add(&self.key(Direction::Original), self.place(), mapping);
+        }
+    }
+
     /// Nothing is told of this connection.
     pub(crate) fn without_events(&self) {
         self.ext.fetch_and(!EXT_ECACHE, Ordering::Relaxed);
@@ -455,6 +473,10 @@ impl<U> Conn<U> {
     pub(crate) unsafe fn recycle(&self) {
         let inner = std::mem::take(&mut *self.inner.lock());
         if let Some(net) = &inner.net {
+            if self.has(status::SRC_NAT_DONE) {
+                net.sources
+                    .forget(&self.key(Direction::Original), self.place());
+            }
             net.entry_freed();
         }
         // SAFETY: passed on to the caller.

@@ -192,6 +192,7 @@ mod tests {
         Key {
             tuple: Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], ipproto::UDP, 1000, 53),
             zone,
+            links: 3,
             net: NetId(net),
         }
     }

@@ -1,5 +1,6 @@
 //! One network namespace: its number, knobs, counters and count of entries.
 
+use crate::nat::source::Sources;
 use crate::stats::Stats;
 use crate::sysctl::Sysctls;
 use crate::zone::NetId;
@@ -11,6 +12,7 @@ pub struct Net {
     pub(crate) id: NetId,
     pub(crate) sysctl: Sysctls,
     pub(crate) stats: Stats,
+    pub(crate) sources: Sources,
     count: AtomicUsize,
 }
 

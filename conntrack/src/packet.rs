@@ -2,6 +2,7 @@
 
 use crate::clock::Nanos;
 use crate::conn::Conn;
+use crate::defrag::Origin;
 use crate::policy::Template;
 use crate::reason::{Reason, What};
 use crate::status::{CtInfo, PacketState};
@@ -167,7 +168,9 @@ pub struct Packet<'d, 't, S: Store + 't> {
     /// Zone, timeout policy and helper for a connection that this packet may start.
     pub template: Option<Arc<Template>>,
     pub(crate) nfct: SkbNfct<'t, S>,
-    reason: Option<Reason>,
+    reasons: [Option<Reason>; 2],
+    origin: Option<Box<Origin>>,
+    mangled: bool,
 }
 
 impl<'d, 't, S: Store> Packet<'d, 't, S> {
@@ -184,7 +187,9 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
             checksum_ok: false,
             template: None,
             nfct: SkbNfct::NONE,
-            reason: None,
+            reasons: [None; 2],
+            origin: None,
+            mangled: false,
         }
     }
 
@@ -199,8 +204,28 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
         self.data = Cow::Owned(data);
     }
 
-    /// The bytes, to be changed in place (translation).
-    pub(crate) fn data_mut(&mut self) -> &mut Vec<u8> {
+    /// How the datagram came, if it came in fragments: it should leave like that ([`Origin::split`]).
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
+    }
+
+    /// Did a helper rewrite the payload? The kernel then leaves the transport checksum to the device; this library has computed it.
+    #[must_use]
+    pub fn is_mangled(&self) -> bool {
+        self.mangled
+    }
+
+    pub(crate) fn set_mangled(&mut self) {
+        self.mangled = true;
+    }
+
+    pub(crate) fn set_origin(&mut self, origin: Origin) {
+        self.origin = Some(Box::new(origin));
+    }
+
+    /// The bytes, to be changed in place: by translation, or by the application, which keeps lengths and checksums right.
+    pub fn data_mut(&mut self) -> &mut Vec<u8> {
         self.data.to_mut()
     }
 
@@ -260,7 +285,12 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
     /// What the kernel would have logged about this packet (`nf_conntrack_log_invalid`), if anything.
     #[must_use]
     pub fn reason(&self) -> Option<&Reason> {
-        self.reason.as_ref()
+        self.reasons().next()
+    }
+
+    /// All that the kernel would have logged: a segment that shortens its connection's timeout gives two.
+    pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
+        self.reasons.iter().flatten()
     }
 
     /// Notes why a helper refuses the packet.
@@ -268,11 +298,11 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
         let protonum = self
             .conn()
             .map_or(0, |c| c.tuple(Direction::Original).protonum());
-        self.reason = Some(Reason { protonum, what });
+        self.reasons = [Some(Reason { protonum, what }), None];
     }
 
-    pub(crate) fn set_reason(&mut self, r: Option<Reason>) {
-        self.reason = r;
+    pub(crate) fn set_reasons(&mut self, r: [Option<Reason>; 2]) {
+        self.reasons = r;
     }
 }
 

@@ -156,6 +156,7 @@ pub(crate) fn mangle<S: Store>(
     let sum = !checksum::fold(checksum::sum(&data[at..], pseudo));
     data[at + 16..at + 18].copy_from_slice(&sum.to_be_bytes());
     pkt.set_data(data);
+    pkt.set_mangled();
     Some(new.len() as i32 - len as i32)
 }
 

@@ -70,15 +70,38 @@ impl Default for Zone {
     }
 }
 
-/// What an entry is looked up by: a tuple, the zone id of that tuple's direction, and the namespace.
+/// What an entry is looked up by: a tuple, the zone id of that tuple's direction, and the namespace. Two keys are the same connection's only if
+/// each may be that of the other's link, see [`Key::links`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The tuple.
     pub tuple: Tuple,
     /// The zone id for the tuple's direction.
     pub zone: u16,
+    /// Which links of other entries it may be the key of: 1 original, 2 reply, 3 either. A zone that applies to one direction only separates an
+    /// original tuple from an equal reply tuple.
+    pub links: u8,
     /// The namespace.
     pub net: NetId,
+}
+
+impl Key {
+    /// The key of `tuple` as direction `dir` of a connection in `zone` (`nf_ct_key_equal`).
+    #[must_use]
+    pub fn new(tuple: Tuple, zone: Zone, dir: Direction, net: NetId) -> Self {
+        let id = zone.id_for(dir);
+        let links = if id == zone.id_for(dir.other()) {
+            3
+        } else {
+            1 << dir.index()
+        };
+        Self {
+            tuple,
+            zone: id,
+            links,
+            net,
+        }
+    }
 }
 
 /// A key with its hash: what one of an entry's two links needs.

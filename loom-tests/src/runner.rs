@@ -17,6 +17,8 @@ pub struct Model {
     pub must_fail: bool,
     /// Threads, the first one included.
     pub threads: usize,
+    /// Preemption bound of the mode `fast`.
+    pub fast_bound: usize,
     /// Preemption bound of the mode `full`.
     pub full_bound: usize,
     /// Time until a run is given up.
@@ -178,7 +180,8 @@ pub fn list(program: &Program) -> Result<Contents> {
                 name: (*name).to_owned(),
                 must_fail: *kind == "caught",
                 threads: threads.parse()?,
-                full_bound: bound.parse()?,
+                fast_bound: bound.split_once('/').map_or("0", |(f, _)| f).parse()?,
+                full_bound: bound.split_once('/').map_or("0", |(_, f)| f).parse()?,
                 limit: Duration::from_secs(limit.parse()?),
                 outcomes: words(outcomes),
                 kills: words(kills),

@@ -10,7 +10,7 @@
 //! assert_eq!(sessions.pin().get(&7), Some(&"seven"));
 //! ```
 //!
-//! * [`HashMap`]: the map most users want.
+//! * [`HashMap`] and [`HashSet`]: what most users want. The [`guide`] says when, and how.
 //! * [`raw::Table`]: the engine, for entries under several keys and entries in storage of your own.
 //! * [`pool`]: type-stable storage with counted references, the kernel's `SLAB_TYPESAFE_BY_RCU`.
 //! * [`rcu`]: grace periods.
@@ -42,6 +42,14 @@ mod sync;
 
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
+
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
+
+/// The examples of the crate's first page run too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 #[cfg(feature = "rayon")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rayon")))]

@@ -1,6 +1,6 @@
 //! Sequential use: the map against `std::collections::HashMap`, operation by operation.
 
-use nulls::HashMap;
+use nulls::{Compute, Entry, Equivalent, HashMap, Operation};
 use proptest::prelude::*;
 use std::collections::HashMap as Std;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
@@ -47,6 +47,22 @@ impl Hasher for WeakHasher {
     }
 }
 
+/// A key by reference.
+#[derive(Hash)]
+struct Short(u16);
+
+impl Equivalent<u16> for Short {
+    fn equivalent(&self, key: &u16) -> bool {
+        self.0 == *key
+    }
+}
+
+impl From<&Short> for u16 {
+    fn from(s: &Short) -> u16 {
+        s.0
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Insert(u16, u32),
@@ -56,6 +72,20 @@ enum Op {
     Remove(u16),
     Get(u16),
     GetMany(Vec<u16>),
+    Compute(u16, u32),
+    Entry(u16, u32),
+    EntryRemove(u16),
+    UpdateOrInsert(u16, u32),
+    Upsert(u16, u32),
+    RemoveIf(u16),
+    RemoveValue(u16, u32),
+    RemoveSame(u16),
+    Retain(u32),
+    Drain(usize),
+    Scan(usize),
+    Copies,
+    Owned(u16, u32),
+    Resize(u16),
     Iter,
     Clear,
     Reserve(u16),
@@ -72,7 +102,21 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Op::Update(k, v)),
         8 => key.clone().prop_map(Op::Remove),
         8 => key.clone().prop_map(Op::Get),
-        1 => proptest::collection::vec(key, 0..100).prop_map(Op::GetMany),
+        1 => proptest::collection::vec(key.clone(), 0..100).prop_map(Op::GetMany),
+        4 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Op::Compute(k, v)),
+        4 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Op::Entry(k, v)),
+        2 => key.clone().prop_map(Op::EntryRemove),
+        4 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Op::UpdateOrInsert(k, v)),
+        4 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Op::Upsert(k, v)),
+        4 => key.clone().prop_map(Op::RemoveIf),
+        2 => (key.clone(), 0..4u32).prop_map(|(k, v)| Op::RemoveValue(k, v)),
+        2 => key.clone().prop_map(Op::RemoveSame),
+        1 => (2u32..9).prop_map(Op::Retain),
+        1 => (0usize..300).prop_map(Op::Drain),
+        1 => (0usize..90).prop_map(Op::Scan),
+        1 => Just(Op::Copies),
+        2 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Op::Owned(k, v)),
+        1 => (1u16..999).prop_map(Op::Resize),
         1 => Just(Op::Iter),
         1 => Just(Op::Clear),
         1 => (0u16..2000).prop_map(Op::Reserve),
@@ -82,9 +126,17 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn run(hasher: Weak, ops: Vec<Op>) {
-    let map = HashMap::with_hasher(hasher);
+    let mut map = HashMap::with_hasher(hasher);
     let mut std = Std::new();
     for op in ops {
+        if let Op::Owned(k, v) = op {
+            if let Some(x) = map.get_mut(&k) {
+                *x = v;
+            }
+            std.entry(k).and_modify(|x| *x = v);
+            assert_eq!(map.take(&(k / 2)), std.remove_entry(&(k / 2)));
+            continue;
+        }
         let pinned = map.pin();
         match op {
             Op::Insert(k, v) => assert_eq!(pinned.insert(k, v).copied(), std.insert(k, v)),
@@ -129,6 +181,117 @@ fn run(hasher: Weak, ops: Vec<Op>) {
                 });
                 assert_eq!(next, keys.len());
             }
+            Op::Compute(k, v) => {
+                // Inserts, replaces, removes or leaves alone, as the value says.
+                let done = pinned.compute(k, |seen| match seen {
+                    None if v % 4 == 0 => Operation::Remove,
+                    None => Operation::Insert(v),
+                    Some((_, old)) if old % 3 == 0 => Operation::Abort(*old),
+                    Some((_, old)) if old % 3 == 1 => Operation::Insert(old.wrapping_add(v)),
+                    Some(_) => Operation::Remove,
+                });
+                match (std.get(&k).copied(), done) {
+                    (None, Compute::Absent) => assert_eq!(v % 4, 0),
+                    (None, Compute::Inserted(a, b)) => {
+                        assert_eq!((*a, *b), (k, v));
+                        std.insert(k, v);
+                    }
+                    (Some(old), Compute::Aborted(x)) => assert_eq!((old % 3, x), (0, old)),
+                    (Some(old), Compute::Updated { old: a, new: b }) => {
+                        assert_eq!((*a.1, *b.1), (old, old.wrapping_add(v)));
+                        std.insert(k, *b.1);
+                    }
+                    (Some(old), Compute::Removed(a, b)) => {
+                        assert_eq!((old % 3, *a, *b), (2, k, old));
+                        std.remove(&k);
+                    }
+                    (was, done) => panic!("{was:?} {done:?}"),
+                }
+            }
+            Op::Entry(k, v) => {
+                let new = pinned
+                    .entry(k)
+                    .and_modify(|x| x.wrapping_mul(3))
+                    .or_insert(v);
+                assert_eq!(
+                    new,
+                    std.entry(k)
+                        .and_modify(|x| *x = x.wrapping_mul(3))
+                        .or_insert(v)
+                );
+                assert_eq!(pinned.entry_ref(&Short(k)).key().0, k);
+            }
+            Op::EntryRemove(k) => match pinned.entry(k) {
+                Entry::Occupied(e) => {
+                    assert_eq!(
+                        e.remove_entry().ok(),
+                        std.remove_entry(&k).as_ref().map(|(k, v)| (k, v))
+                    );
+                }
+                Entry::Vacant(e) => assert_eq!((e.into_key(), std.get(&k)), (k, None)),
+            },
+            Op::UpdateOrInsert(k, v) => assert_eq!(
+                pinned.update_or_insert(k, |x| x ^ v, v),
+                std.entry(k).and_modify(|x| *x ^= v).or_insert(v)
+            ),
+            Op::Upsert(k, v) => {
+                assert_eq!(pinned.try_upsert(k, v).unwrap().copied(), std.insert(k, v));
+            }
+            Op::RemoveIf(k) => {
+                let gone = pinned.remove_if(&k, |a, b| *a == k && b % 2 == 0);
+                let want = std.get(&k).copied().filter(|v| v % 2 == 0);
+                assert_eq!(gone.map(|(_, v)| *v), want);
+                want.map(|_| std.remove(&k));
+            }
+            Op::RemoveValue(k, v) => {
+                let v = if v == 0 {
+                    std.get(&k).copied().unwrap_or(9)
+                } else {
+                    v
+                };
+                let want = std.get(&k) == Some(&v);
+                assert_eq!(pinned.remove_value(&k, &v).is_some(), want);
+                if want {
+                    std.remove(&k);
+                }
+            }
+            Op::RemoveSame(k) => {
+                if let Some(v) = pinned.get(&k) {
+                    let equal = *v;
+                    assert!(pinned.remove_same(&k, &equal).is_none());
+                    assert_eq!(pinned.remove_same(&k, v), Some((&k, v)));
+                    std.remove(&k);
+                }
+            }
+            Op::Retain(n) => {
+                pinned.retain(|_, v| v % n != 0);
+                std.retain(|_, v| *v % n != 0);
+            }
+            Op::Drain(n) => {
+                let mut drain = pinned.drain();
+                for (k, v) in drain.by_ref().take(n) {
+                    assert_eq!(std.remove(k), Some(*v));
+                }
+                drop(drain);
+                std.clear();
+            }
+            Op::Scan(n) => {
+                let (mut cursor, mut all) = (Some(0), Std::new());
+                while let Some(from) = cursor {
+                    cursor = pinned.scan(from, n, |k, v| assert!(all.insert(*k, *v).is_none()));
+                }
+                assert_eq!(all, std);
+            }
+            Op::Copies => {
+                let copy = map.clone();
+                assert!(copy == map);
+                copy.pin().insert(1000, 0);
+                assert!(copy != map);
+                let given: Std<u16, u32> = copy.into_iter().filter(|(k, _)| *k != 1000).collect();
+                assert_eq!(given, std);
+            }
+            Op::Owned(..) => unreachable!(),
+            Op::Resize(n) => map.resize(n as usize).unwrap(),
             Op::Iter => {
                 let mut all: Vec<_> = pinned.iter().map(|(k, v)| (*k, *v)).collect();
                 let mut want: Vec<_> = std.iter().map(|(k, v)| (*k, *v)).collect();

@@ -4,9 +4,12 @@
 //! whole datagram in it. Fragments that contradict each other take their datagram with them. Memory is bounded: above
 //! [`Config::high_thresh`] bytes nothing more is kept, and a datagram that is not complete in time is given up.
 
+mod output;
 mod pieces;
 mod v4;
 mod v6;
+
+pub use output::{Origin, decrease_ttl};
 
 use crate::clock::Nanos;
 use crate::hooks::{Pipeline, prio};
@@ -16,7 +19,7 @@ use crate::sysctl::Sysctl;
 use crate::tracker::Tracker;
 use crate::tuple::Family;
 use parking_lot::Mutex;
-use pieces::Pieces;
+use pieces::{Pieces, Wrong};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,8 +55,8 @@ pub enum Gathered {
     Kept,
     /// Contradicts other fragments, or there is no room; forgotten.
     Refused,
-    /// Completes this datagram.
-    Datagram(Vec<u8>),
+    /// Completes this datagram, which came like that.
+    Datagram(Vec<u8>, Origin),
 }
 
 /// What fragments of one datagram have in common.
@@ -76,12 +79,19 @@ struct Fragment<'a> {
     /// The header with which the datagram begins if this is its first fragment.
     header: Vec<u8>,
     data: &'a [u8],
+    /// Length of the whole packet.
+    size: usize,
+    /// DF.
+    dont: bool,
 }
 
 /// How a datagram is put together.
 trait Join {
-    /// The datagram that begins with `header`; `None` when it would be too long.
-    fn join(header: Vec<u8>, payload: &[u8], ecn: u8) -> Option<Vec<u8>>;
+    /// What a fragment is whose length contradicts those of others: IPv6 forgets that one, IPv4 all of them.
+    const LENGTHS: Wrong;
+
+    /// The datagram that begins with `header`, with DF if `dont`; `None` when it would be too long.
+    fn join(header: Vec<u8>, payload: &[u8], ecn: u8, dont: bool) -> Option<Vec<u8>>;
 }
 
 #[derive(Debug, Default)]
@@ -152,8 +162,9 @@ impl Defrag {
             // The IPv4 side says "stolen" for whatever it did not complete.
             Gathered::Refused if pkt.family() == Family::Ipv4 => Verdict::Stolen,
             Gathered::Refused => Verdict::Drop,
-            Gathered::Datagram(data) => {
+            Gathered::Datagram(data, origin) => {
                 pkt.set_data(data);
+                pkt.set_origin(origin);
                 Verdict::Accept
             }
         }
@@ -222,23 +233,20 @@ impl Waiting {
             Pieces::new(deadline)
         });
         let before = pieces.cost(OVERHEAD);
-        let added = pieces.add(f.offset, f.data, f.more, f.ecn, f.header);
+        let added = pieces.add(f, F::LENGTHS);
         self.bytes += pieces.cost(OVERHEAD) - before;
         match added {
             Ok(true) => {}
             Ok(false) => return Gathered::Kept,
-            Err(pieces::Wrong::Duplicate) => return Gathered::Kept,
-            Err(pieces::Wrong::Contradiction) => {
+            Err(Wrong::Duplicate) => return Gathered::Kept,
+            Err(Wrong::Refused) => return Gathered::Refused,
+            Err(Wrong::Contradiction) => {
                 self.forget(&key);
                 return Gathered::Refused;
             }
         }
-        match self
-            .forget(&key)
-            .and_then(Pieces::finish)
-            .and_then(|(header, payload, ecn)| F::join(header, &payload, ecn))
-        {
-            Some(datagram) => Gathered::Datagram(datagram),
+        match self.forget(&key).and_then(Pieces::finish::<F>) {
+            Some((datagram, origin)) => Gathered::Datagram(datagram, origin),
             None => Gathered::Refused,
         }
     }

@@ -3,13 +3,17 @@
 //! Invariant: runs are disjoint and sorted by offset; a run is what came in order without a gap, as the kernel keeps it. So a fragment that lies
 //! within one run is a repetition, one that overlaps anything else is a contradiction.
 
+use super::{Fragment, Join, Origin};
 use crate::clock::Nanos;
+use std::collections::BTreeMap;
 
 /// Why a fragment was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
     /// All of it is here already; nothing has changed.
     Duplicate,
+    /// The fragment is to be forgotten, the others stay.
+    Refused,
     /// The datagram is to be given up.
     Contradiction,
 }
@@ -35,7 +39,11 @@ pub(super) struct Pieces {
     len: u32,
     have_last: bool,
     got: u32,
-    fragments: usize,
+    /// Length of each fragment's data, by offset.
+    fragments: BTreeMap<u32, u32>,
+    /// Longest fragment, headers included; and the longest with DF.
+    max_size: usize,
+    max_df_size: usize,
     ecn: u8,
     header: Option<Vec<u8>>,
 }
@@ -48,7 +56,9 @@ impl Pieces {
             len: 0,
             have_last: false,
             got: 0,
-            fragments: 0,
+            fragments: BTreeMap::new(),
+            max_size: 0,
+            max_df_size: 0,
             ecn: 0,
             header: None,
         }
@@ -60,19 +70,20 @@ impl Pieces {
 
     /// Bytes used, with `overhead` for each fragment.
     pub(super) fn cost(&self, overhead: usize) -> usize {
-        self.got as usize + self.fragments * overhead
+        self.got as usize + self.fragments.len() * overhead
     }
 
     /// Adds a fragment; true when the datagram is complete.
-    pub(super) fn add(
-        &mut self,
-        offset: u32,
-        data: &[u8],
-        more: bool,
-        ecn: u8,
-        header: Vec<u8>,
-    ) -> Result<bool, Wrong> {
-        let mut data = data;
+    /// Lengths that contradict each other are `lengths`.
+    pub(super) fn add(&mut self, fragment: Fragment<'_>, lengths: Wrong) -> Result<bool, Wrong> {
+        let Fragment {
+            offset,
+            mut data,
+            more,
+            ecn,
+            header,
+            ..
+        } = fragment;
         if more {
             // All but the last must end at a multiple of eight; what sticks out is cut off.
             data = &data[..data.len() & !7];
@@ -81,23 +92,27 @@ impl Pieces {
         if more {
             if end > self.len {
                 if self.have_last {
-                    return Err(Wrong::Contradiction);
+                    return Err(lengths);
                 }
                 self.len = end;
             }
         } else {
             if end < self.len || (self.have_last && end != self.len) {
-                return Err(Wrong::Contradiction);
+                return Err(lengths);
             }
             self.have_last = true;
             self.len = end;
         }
         if data.is_empty() {
-            return Err(Wrong::Contradiction);
+            return Err(lengths);
         }
         self.insert(offset, end, data)?;
         self.got += data.len() as u32;
-        self.fragments += 1;
+        self.fragments.insert(offset, data.len() as u32);
+        self.max_size = self.max_size.max(fragment.size);
+        if fragment.dont {
+            self.max_df_size = self.max_df_size.max(fragment.size);
+        }
         self.ecn |= 1 << ecn;
         if offset == 0 {
             self.header = Some(header);
@@ -139,13 +154,21 @@ impl Pieces {
         Ok(())
     }
 
-    /// The first fragment's header, the payload, and the combined congestion mark; `None` when it cannot be put together.
-    pub(super) fn finish(self) -> Option<(Vec<u8>, Vec<u8>, u8)> {
+    /// The datagram and how it came; `None` when it cannot be put together.
+    pub(super) fn finish<F: Join>(self) -> Option<(Vec<u8>, Origin)> {
         let ecn = super::ecn(self.ecn)?;
         let mut payload = Vec::with_capacity(self.len as usize);
         for run in &self.runs {
             payload.extend_from_slice(&run.data);
         }
-        Some((self.header?, payload, ecn))
+        let dont = self.max_df_size == self.max_size;
+        let header = self.header?;
+        let origin = Origin {
+            max_size: self.max_size,
+            dont,
+            header: header.len(),
+            lengths: self.fragments.into_values().collect(),
+        };
+        Some((F::join(header, &payload, ecn, dont)?, origin))
     }
 }

@@ -33,7 +33,7 @@ fn feed6(d: &Defrag, p: &[u8]) -> Gathered {
 
 #[track_caller]
 fn whole4(g: Gathered) -> Vec<u8> {
-    let Gathered::Datagram(p) = g else {
+    let Gathered::Datagram(p, _) = g else {
         panic!("{g:?}")
     };
     assert_eq!(checksum(&p), 0xffff, "the header's checksum is right");
@@ -56,7 +56,7 @@ fn the_completing_fragment_carries_the_datagram() {
         whole4(d.ipv4(&v4(7, 8, true, b"89abcdef"), 0, 0)),
         b"0123456789abcdeflast"
     );
-    let Gathered::Datagram(p) = feed6(&d, &v6(1, 0, false, b"atomic--")) else {
+    let Gathered::Datagram(p, _) = feed6(&d, &v6(1, 0, false, b"atomic--")) else {
         panic!()
     };
     assert_eq!(
@@ -80,7 +80,7 @@ fn repetitions_are_ignored_and_overlaps_kill() {
     assert_eq!(feed6(&d, &v6(7, 0, true, b"01234567")), Gathered::Kept);
     assert!(matches!(
         feed6(&d, &v6(7, 8, false, b"x")),
-        Gathered::Datagram(_)
+        Gathered::Datagram(..)
     ));
     assert_eq!(
         feed6(&d, &v6(8, 0, true, b"0123456789abcdef")),
@@ -135,7 +135,7 @@ fn incomplete_datagrams_are_given_up_in_time() {
     );
     assert!(matches!(
         d.ipv4(&v4(7, 0, true, b"01234567"), 0, 60 * SEC),
-        Gathered::Datagram(_)
+        Gathered::Datagram(..)
     ));
 }
 
@@ -201,7 +201,7 @@ proptest! {
             prop_assert_eq!(if six { feed6(&d, f) } else { d.ipv4(f, 0, 0) }, Gathered::Kept);
         }
         let got = if six { feed6(&d, &last) } else { d.ipv4(&last, 0, 0) };
-        let Gathered::Datagram(p) = got else { return Err(TestCaseError::fail("not complete")) };
+        let Gathered::Datagram(p, _) = got else { return Err(TestCaseError::fail("not complete")) };
         prop_assert_eq!(&p[if six { 40 } else { 20 }..], &data[..]);
         prop_assert_eq!(d.bytes(), 0);
     }

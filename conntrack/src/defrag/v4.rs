@@ -1,5 +1,6 @@
 //! IPv4 fragments (`net/ipv4/ip_fragment.c`).
 
+use super::pieces::Wrong;
 use super::{Fragment, Join, Key};
 use crate::checksum;
 use std::net::Ipv4Addr;
@@ -37,16 +38,19 @@ pub(super) fn parse(packet: &[u8], zone: u16) -> Option<Fragment<'_>> {
         ecn: packet[1] & 3,
         header: packet.get(..ihl)?.to_vec(),
         data: packet.get(ihl..)?,
+        size: packet.len(),
+        dont: frag & DONT != 0,
     })
 }
 
 impl Join for V4 {
-    fn join(mut header: Vec<u8>, payload: &[u8], ecn: u8) -> Option<Vec<u8>> {
+    const LENGTHS: Wrong = Wrong::Contradiction;
+
+    fn join(mut header: Vec<u8>, payload: &[u8], ecn: u8, dont: bool) -> Option<Vec<u8>> {
         let len = u16::try_from(header.len() + payload.len()).ok()?;
         header[1] |= ecn;
         header[2..4].copy_from_slice(&len.to_be_bytes());
-        // The first fragment's DF bit stays.
-        let frag = u16::from_be_bytes([header[6], header[7]]) & DONT;
+        let frag = if dont { DONT } else { 0 };
         header[6..8].copy_from_slice(&frag.to_be_bytes());
         header[10..12].copy_from_slice(&[0, 0]);
         let sum = !checksum::fold(checksum::sum(&header, 0));

@@ -1,5 +1,6 @@
 //! IPv6 fragments (`net/ipv6/netfilter/nf_conntrack_reasm.c`).
 
+use super::pieces::Wrong;
 use super::{Fragment, Join, Key};
 use std::net::Ipv6Addr;
 
@@ -73,6 +74,8 @@ fn try_parse(packet: &[u8], zone: u16, iif: u32) -> Option<Parsed<'_>> {
         ecn,
         header,
         data,
+        size: packet.len(),
+        dont: false,
     }))
 }
 
@@ -124,7 +127,9 @@ fn first_is_cut(packet: &[u8], head: &[u8; 8], mut at: usize) -> bool {
 }
 
 impl Join for V6 {
-    fn join(mut header: Vec<u8>, payload: &[u8], ecn: u8) -> Option<Vec<u8>> {
+    const LENGTHS: Wrong = Wrong::Refused;
+
+    fn join(mut header: Vec<u8>, payload: &[u8], ecn: u8, _: bool) -> Option<Vec<u8>> {
         let len = u16::try_from(header.len() - 40 + payload.len()).ok()?;
         header[1] |= ecn << 4;
         header[4..6].copy_from_slice(&len.to_be_bytes());

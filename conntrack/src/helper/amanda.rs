@@ -26,13 +26,15 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
     // A fixed timeout, or a connection that just goes, stays as it is.
     let _ = ct.set_timeout(conn, MASTER_TIMEOUT, pkt.now());
     let original = conn.tuple(Direction::Original);
+    // One port that cannot be expected stops the packet, but not the others.
+    let mut verdict = Verdict::Accept;
     for port in udp_payload(pkt).map(ports).unwrap_or_default() {
         let what = Expectation::new(Some(original.src()), original.dst(), ipproto::TCP, port);
         if announce(ct, pkt, what, POLICY, "amanda") != Verdict::Accept {
-            return Verdict::Drop;
+            verdict = Verdict::Drop;
         }
     }
-    Verdict::Accept
+    verdict
 }
 
 /// Ports in a line `CONNECT DATA 50000 MESG 50001 INDEX 50002`.

@@ -4,6 +4,7 @@
 
 use super::{announce, refuse, settled, tcp_payload};
 use crate::expect::{ExpectError, Expectation, Follow, Policy};
+use crate::nat;
 use crate::packet::{Packet, Verdict};
 use crate::seqadj;
 use crate::status;
@@ -123,14 +124,18 @@ fn expect<S: Store>(
     });
     // The port may be taken by what another connection expects.
     let now = pkt.now();
-    let noted = (port..=u16::MAX).take(PORTS_TRIED).find_map(|dport| {
-        what.dport = dport;
-        match ct.expect(conn, what, POLICY, now) {
-            Err(ExpectError::Busy) => None,
-            other => Some(other.is_ok()),
+    let range = u16::MAX - port;
+    what.dport = port;
+    let mut noted = ct.expect(conn, what, POLICY, now);
+    for _ in 0..usize::from(range).min(PORTS_TRIED) {
+        if noted != Err(ExpectError::Busy) {
+            break;
         }
-    });
-    if noted != Some(true) {
+        what.dport = port + nat::random() % range;
+        noted = ct.expect(conn, what, POLICY, now);
+    }
+    // Port 0 is what the kernel's search says when it has found none, even if it was asked for.
+    if noted.is_err() || what.dport == 0 {
         refuse(pkt, "ftp", "all ports in use");
         return Verdict::Drop;
     }

@@ -1,8 +1,60 @@
 //! Helpers: they read in a connection which other connections it announces (`nf_conntrack_ftp.c`, `_tftp.c`, `_irc.c`, `_amanda.c`).
 //!
 //! A connection has the helper that a rule gave it ([`Template::helper`](crate::policy::Template), [`Conn::set_helper`](crate::conn::Conn)), by name;
-//! [`register`] says what those names mean. In FTP the announcement is rewritten when the connection is translated; the other helpers follow
-//! untranslated connections only.
+//! [`register`] says what those names mean. In FTP the announcement is rewritten when the connection is translated; TFTP needs no rewriting, its
+//! answers are translated as the question was; IRC and Amanda are followed on untranslated connections only.
+//!
+//! # A helper of one's own
+//!
+//! A helper is a [`HookFn`] that is registered under a name. It sees every packet of connections with that name as the packet leaves, before
+//! the connection is confirmed; it may note expectations ([`Tracker::expect`]), and drop the packet. Here a server answers `PORT 5001` (in
+//! binary) to a client that will connect there:
+//!
+//! ```
+//! use nulls_conntrack::expect::{Expectation, Policy};
+//! use nulls_conntrack::{Config, Family, Hook, Layout, NullsStore, Packet, PacketState, Pipeline, Template, Tracker, Verdict};
+//! use nulls_conntrack::Direction::Original;
+//! use std::sync::Arc;
+//!
+//! type Table = NullsStore<()>;
+//!
+//! fn help(ct: &Tracker<Table>, pkt: &mut Packet<'_, '_, Table>, _: Hook) -> Verdict {
+//!     // Behind the headers of IPv4 and UDP; only answers are of interest.
+//!     let (Some(conn), Some([hi, lo])) = (pkt.conn(), pkt.data().get(28..30)) else { return Verdict::Accept };
+//!     if pkt.direction() == Some(Original) {
+//!         return Verdict::Accept;
+//!     }
+//!     let client = conn.tuple(Original);
+//!     let what = Expectation::new(Some(client.src()), client.dst(), 6, u16::from_be_bytes([*hi, *lo]));
+//!     match ct.expect(conn, what, Policy { class: 0, max: 1, timeout: 60 }, pkt.now()) {
+//!         Ok(()) => Verdict::Accept,
+//!         Err(_) => Verdict::Drop,
+//!     }
+//! }
+//!
+//! let ct = Tracker::new(Table::new(1000, 512)?, Config::default());
+//! ct.register_helper("toy", Arc::new(help));
+//! let pipeline = Pipeline::new(Layout::Linux618);
+//! let packet = |src: u8, dst: u8, proto: u8, l4: &[u8]| {
+//!     let mut p = vec![0x45, 0, 0, 20 + l4.len() as u8, 0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, src, 10, 0, 0, dst];
+//!     p.extend(l4);
+//!     p
+//! };
+//! let send = |p: &[u8]| {
+//!     let mut pkt = Packet::new(p, Family::Ipv4, 1_000_000_000);
+//!     pkt.checksum_ok = true;
+//!     // A rule would do this for the protocol's port only.
+//!     pkt.template = Some(Arc::new(Template { helper: Some("toy".into()), ..Template::default() }));
+//!     assert_eq!(pipeline.forward(&ct, &mut pkt), Verdict::Accept);
+//!     pkt.state()
+//! };
+//! assert_eq!(send(&packet(1, 2, 17, &[0, 9, 0, 99, 0, 8, 0, 0])), PacketState::New);
+//! assert_eq!(send(&packet(2, 1, 17, &[0, 99, 0, 9, 0, 10, 0, 0, 0x13, 0x89])), PacketState::Established);
+//! assert_eq!(ct.expectations(1_000_000_000).len(), 1);
+//! let syn = [3, 3, 0x13, 0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 1, 0, 0, 0, 0];
+//! assert_eq!(send(&packet(1, 2, 6, &syn)), PacketState::Related);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod amanda;
 pub(crate) mod ftp;
@@ -20,7 +72,7 @@ use crate::reason::What;
 use crate::status::CtInfo;
 use crate::store::Store;
 use crate::tracker::Tracker;
-use crate::tuple::Direction;
+use crate::tuple::{Direction, Family};
 use std::sync::Arc;
 
 /// Registers the helpers `ftp`, `tftp`, `irc` and `amanda`.
@@ -33,6 +85,12 @@ pub fn register<S: Store>(ct: &Tracker<S>) {
     ] {
         ct.register_helper(name, Arc::new(run));
     }
+}
+
+/// Does the helper `name` follow connections of `family`? Unknown names are the application's own and may.
+#[must_use]
+pub fn follows(name: &str, family: Family) -> bool {
+    name != "irc" || family == Family::Ipv4
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,9 @@
 //! TFTP: the server answers a request from a port of its own.
 
 use super::{announce, udp_payload};
-use crate::expect::{Expectation, Policy};
+use crate::expect::{Expectation, Follow, Policy};
 use crate::packet::{Packet, Verdict};
+use crate::status;
 use crate::store::Store;
 use crate::tracker::Tracker;
 use crate::tuple::{Direction, ipproto};
@@ -22,6 +23,14 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
         return Verdict::Accept;
     }
     let reply = conn.tuple(Direction::Reply);
-    let what = Expectation::new(Some(reply.src()), reply.dst(), ipproto::UDP, reply.dst_l4());
+    let mut what = Expectation::new(Some(reply.src()), reply.dst(), ipproto::UDP, reply.dst_l4());
+    // The answer goes to who has asked, wherever that is behind a translation.
+    let original = conn.tuple(Direction::Original);
+    if conn.has(status::SRC_NAT | status::DST_NAT) {
+        what.follow = Some(Follow {
+            src: original.dst(),
+            dst: (original.src(), original.src_l4()),
+        });
+    }
     announce(ct, pkt, what, POLICY, "tftp")
 }

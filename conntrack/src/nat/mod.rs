@@ -4,10 +4,10 @@
 //! [`Range`], or nothing, which is a decision too (a *void binding*: addresses stay, but a source port gives way if the answers' tuple is taken).
 //! From then on the connection's reply tuple tells how to rewrite: packets in one direction as the inverse of the other direction's tuple.
 //!
-//! Left out, compared to the kernel: ranges of several addresses, random ports on demand, reuse of a mapping that another connection of the same
-//! source has, and eviction of a connection in TIME_WAIT whose port is wanted.
+//! A source keeps its mapping for all its connections where it can; a closed TCP connection gives up its port when no other is free.
 
 mod mangle;
+pub(crate) mod source;
 mod unique;
 
 #[cfg(test)]
@@ -69,13 +69,83 @@ impl Manip {
     }
 }
 
+/// Which port of those that are possible is tried first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PortChoice {
+    /// The present one, if it may be used; else a random one for sources, the lowest for destinations.
+    #[default]
+    Present,
+    /// A random one (`NF_NAT_RANGE_PROTO_RANDOM`, `NF_NAT_RANGE_PROTO_RANDOM_FULLY`, which do the same).
+    Random,
+    /// As far above the lowest as the present one is above this port (`NF_NAT_RANGE_PROTO_OFFSET`): ranges are shifted.
+    Shifted(u16),
+}
+
 /// What an end is translated to (`struct nf_nat_range2`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
-    /// The address; the present one when `None`.
-    pub addr: Option<IpAddr>,
+    /// First and last address; the present one when `None`.
+    pub addrs: Option<(IpAddr, IpAddr)>,
     /// First and last port (or ICMP id) that may be used; any when `None`.
     pub ports: Option<(u16, u16)>,
+    /// Which port is tried first.
+    pub choice: PortChoice,
+    /// Of several addresses, a client gets the same one for all destinations (`NF_NAT_RANGE_PERSISTENT`).
+    pub persistent: bool,
+    /// The address is that of the interface the packet leaves by: should the connection's packets leave by another one, it is deleted.
+    pub masquerade: bool,
+}
+
+impl Range {
+    /// One address, the port if possible as it is.
+    #[must_use]
+    pub fn to(addr: IpAddr) -> Self {
+        Self::between(addr, addr)
+    }
+
+    /// One of several addresses; which one depends on both ends of the connection, and is the same every time.
+    #[must_use]
+    pub fn between(first: IpAddr, last: IpAddr) -> Self {
+        Self {
+            addrs: Some((first, last)),
+            ..Self::default()
+        }
+    }
+
+    /// The address of the interface that the packet leaves by (`masquerade`).
+    #[must_use]
+    pub fn masquerade(addr: IpAddr) -> Self {
+        Self {
+            masquerade: true,
+            ..Self::to(addr)
+        }
+    }
+
+    /// The same host in another network (`netmap`): the bits in which `first` and `last` differ stay those of `present`.
+    #[must_use]
+    pub fn netmap(present: IpAddr, first: IpAddr, last: IpAddr) -> Self {
+        let addr = match (present, first, last) {
+            (IpAddr::V4(p), IpAddr::V4(a), IpAddr::V4(b)) => {
+                let (p, a, b) = (p.to_bits(), a.to_bits(), b.to_bits());
+                let net = !(a ^ b);
+                IpAddr::V4((a & net | p & !net).into())
+            }
+            (IpAddr::V6(p), IpAddr::V6(a), IpAddr::V6(b)) => {
+                let (p, a, b) = (p.to_bits(), a.to_bits(), b.to_bits());
+                let net = !(a ^ b);
+                IpAddr::V6((a & net | p & !net).into())
+            }
+            _ => present,
+        };
+        Self::to(addr)
+    }
+
+    /// Restricts the ports.
+    #[must_use]
+    pub const fn ports(mut self, first: u16, last: u16) -> Self {
+        self.ports = Some((first, last));
+        self
+    }
 }
 
 /// What rules may ask about the first packet of a connection.
@@ -157,7 +227,7 @@ impl Nat {
             tuple: now,
         };
         let range = self.0.decide(&question).unwrap_or_default();
-        bind(ct, conn, &now, range, manip, pkt.now());
+        bind(ct, conn, &now, range, manip, pkt.now(), pkt.oif);
     }
 }
 
@@ -180,6 +250,10 @@ impl<S: Store> HookFn<S> for Nat {
             self.decide(ct, &entry, pkt, hook, manip);
         }
         if translates(&entry, info.dir(), manip) {
+            if hook == Hook::PostRouting && moved(&entry, info, pkt) {
+                ct.kill(&entry, info, pkt);
+                return Verdict::Drop;
+            }
             let Some(target) = entry.tuple(opposite(info.dir())).invert() else {
                 return Verdict::Drop;
             };
@@ -200,11 +274,18 @@ fn bind<S: Store>(
     range: Range,
     manip: Manip,
     time: Nanos,
+    oif: u32,
 ) {
     let new = unique::tuple(ct, conn, now, range, manip, time);
     if let Some(reply) = new.invert().filter(|_| new != *now) {
         conn.set_tuple(Direction::Reply, &reply);
         conn.set_status(manip.status());
+    }
+    if manip == Manip::Src {
+        conn.remember_source(&new);
+        if range.masquerade {
+            conn.inner().kin().masqueraded_by = oif;
+        }
     }
     conn.set_status(manip.done());
 }
@@ -216,20 +297,38 @@ pub(crate) fn follow<S: Store>(
     follow: &Follow,
     time: Nanos,
 ) {
-    let src = Range {
-        addr: Some(follow.src),
-        ports: None,
-    };
+    let src = Range::to(follow.src);
     let (addr, port) = follow.dst;
-    let dst = Range {
-        addr: Some(addr),
-        ports: Some((port, port)),
-    };
+    let dst = Range::to(addr).ports(port, port);
     for (manip, range) in [(Manip::Src, src), (Manip::Dst, dst)] {
         if let Some(now) = conn.tuple(Direction::Reply).invert() {
-            bind(ct, conn, &now, range, manip, time);
+            bind(ct, conn, &now, range, manip, time, 0);
         }
     }
+}
+
+/// Is this a packet of a masqueraded connection that leaves by another interface than the first one (`nf_nat_oif_changed`)?
+fn moved<S: Store>(conn: &Conn<S::User>, info: CtInfo, pkt: &Packet<'_, '_, S>) -> bool {
+    if info.dir() != Direction::Original {
+        return false;
+    }
+    let by = conn.inner().masqueraded_by();
+    by != 0 && by != pkt.oif
+}
+
+impl<S: Store> Tracker<S> {
+    /// An interface has gone or lost its address: connections that were masqueraded by it are deleted (`masq_device_event`). Returns how many.
+    pub fn forget_masqueraded(&self, oif: u32, now: Nanos) -> usize {
+        self.delete_if(now, |c| {
+            c.has(status::SRC_NAT) && oif != 0 && c.inner().masqueraded_by() == oif
+        })
+    }
+}
+
+/// 16 random bits from the standard library's randomness, which is keyed per process and differs per call.
+pub(crate) fn random() -> u16 {
+    use std::hash::{BuildHasher, RandomState};
+    (RandomState::new().hash_one(0u8) & 0xffff) as u16
 }
 
 fn opposite(dir: Direction) -> Direction {

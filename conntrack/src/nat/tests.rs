@@ -125,8 +125,8 @@ fn snat(to: &'static str, ports: Option<(u16, u16)>) -> impl Rules {
     move |q: &Question| {
         let outward = q.manip == Manip::Src && q.tuple.src() == addr(CLIENT);
         outward.then(|| Range {
-            addr: Some(addr(to)),
             ports,
+            ..Range::to(addr(to))
         })
     }
 }
@@ -159,10 +159,8 @@ fn a_source_is_translated_and_the_answer_back() {
 #[test]
 fn a_destination_and_its_port_are_translated_and_the_answer_back() {
     let r = Router::new(|q: &Question| {
-        (q.manip == Manip::Dst && q.tuple.dst_l4() == 80).then(|| Range {
-            addr: Some(addr(SERVER)),
-            ports: Some((8080, 8080)),
-        })
+        (q.manip == Manip::Dst && q.tuple.dst_l4() == 80)
+            .then(|| Range::to(addr(SERVER)).ports(8080, 8080))
     });
     let t = sound(&r.send(&udp(CLIENT, PUBLIC, 5, 80)).unwrap().0);
     assert_eq!(
@@ -175,12 +173,7 @@ fn a_destination_and_its_port_are_translated_and_the_answer_back() {
 
 #[test]
 fn a_taken_source_port_gives_way_within_its_class() {
-    let r = Router::new(|q: &Question| {
-        (q.manip == Manip::Src).then(|| Range {
-            addr: Some(addr(PUBLIC)),
-            ports: None,
-        })
-    });
+    let r = Router::new(|q: &Question| (q.manip == Manip::Src).then(|| Range::to(addr(PUBLIC))));
     assert_eq!(
         sound(&r.send(&udp("192.0.2.10", SERVER, 2000, 53)).unwrap().0).src_l4(),
         2000
@@ -215,10 +208,7 @@ fn no_rule_is_a_decision_for_life() {
     use std::sync::atomic::{AtomicBool, Ordering};
     static ON: AtomicBool = AtomicBool::new(false);
     let r = Router::new(|q: &Question| {
-        (q.manip == Manip::Src && ON.load(Ordering::Relaxed)).then(|| Range {
-            addr: Some(addr(PUBLIC)),
-            ports: None,
-        })
+        (q.manip == Manip::Src && ON.load(Ordering::Relaxed)).then(|| Range::to(addr(PUBLIC)))
     });
     let (out, bits) = r.send(&udp(CLIENT, SERVER, 5, 53)).unwrap();
     assert_eq!(
@@ -247,10 +237,7 @@ fn an_error_about_a_translated_connection_reaches_its_sender_in_its_own_words() 
     ] {
         let public: &'static str = public;
         let r = Router::new(move |q: &Question| {
-            (q.manip == Manip::Src).then(|| Range {
-                addr: Some(addr(public)),
-                ports: Some((9, 9)),
-            })
+            (q.manip == Manip::Src).then(|| Range::to(addr(public)).ports(9, 9))
         });
         let quoted = r.send(&udp(client, server, 5, 53)).unwrap().0;
         let (protonum, kind) = if client == CLIENT {

@@ -127,7 +127,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) hook: Hook,
     /// The transport checksum needs no check.
     pub(crate) checksum_ok: bool,
-    pub(crate) reason: Option<Reason>,
+    pub(crate) reasons: [Option<Reason>; 2],
 }
 
 impl<'a> Ctx<'a> {
@@ -138,10 +138,14 @@ impl<'a> Ctx<'a> {
 
     /// Notes why, for whoever wants to know.
     pub(crate) fn log(&mut self, what: What) {
-        self.reason = Some(Reason {
+        let reason = Reason {
             protonum: self.protonum,
             what,
-        });
+        };
+        match &mut self.reasons {
+            [first @ None, _] => *first = Some(reason),
+            [_, second] => *second = Some(reason),
+        }
     }
 
     /// As `log`, for a packet that is invalid.

@@ -422,7 +422,7 @@ fn tag_allows(
             true
         }
         HEARTBEAT_ACK if vtag != s.vtag[mine] => {
-            if !s.heartbeat_failed || s.last_dir == dir as u8 {
+            if kinds.has_any(&[DATA]) || !s.heartbeat_failed || s.last_dir == dir as u8 {
                 return Tag::Wrong;
             }
             s.heartbeat_failed = false;

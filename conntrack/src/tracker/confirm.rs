@@ -54,8 +54,11 @@ impl<S: Store> Tracker<S> {
         };
         // The original key cannot have changed since it was looked up; the reply's may have, by address translation.
         let original = entry.link(Direction::Original);
-        let reply = entry.key(Direction::Reply);
-        let reply = self.link(reply.tuple, reply.zone);
+        let reply = self.link(
+            entry.tuple(Direction::Reply),
+            entry.zone(),
+            Direction::Reply,
+        );
         entry.set_hash(Direction::Reply, reply.hash);
 
         let now = Jiffies::at(pkt.now());

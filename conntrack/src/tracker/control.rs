@@ -150,9 +150,8 @@ impl<S: Store> Tracker<S> {
             return Err(ControlError::Invalid);
         }
         let zone = zone_of(r);
-        for (tuple, dir) in [(orig, Direction::Original), (reply, Direction::Reply)] {
-            let link = self.link(tuple, zone.id_for(dir));
-            if self.find_either(&link, zone, now).is_some() {
+        for tuple in [orig, reply] {
+            if self.find(&tuple, zone, now).is_some() {
                 return Err(ControlError::Exists);
             }
         }
@@ -236,7 +235,7 @@ impl<S: Store> Tracker<S> {
             zone,
             net: &self.net,
             ext,
-            hash: self.link(*orig, zone.id_for(Direction::Original)).hash,
+            hash: self.link(*orig, zone, Direction::Original).hash,
             policy: None,
         });
         Ok(self.core.store.publish(entry))
@@ -245,8 +244,11 @@ impl<S: Store> Tracker<S> {
     /// Links a finished entry (`nf_conntrack_hash_check_insert`).
     fn enter_table<'t>(&'t self, entry: &S::Ref<'t>) -> Result<(), ControlError> {
         let original = entry.link(Direction::Original);
-        let reply = entry.key(Direction::Reply);
-        let reply = self.link(reply.tuple, reply.zone);
+        let reply = self.link(
+            entry.tuple(Direction::Reply),
+            entry.zone(),
+            Direction::Reply,
+        );
         entry.set_hash(Direction::Reply, reply.hash);
         match self
             .core

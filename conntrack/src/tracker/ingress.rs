@@ -53,13 +53,13 @@ impl<S: Store> Tracker<S> {
             now: Jiffies::at(pkt.now()),
             hook,
             checksum_ok: pkt.checksum_ok,
-            reason: None,
+            reasons: [None; 2],
         };
         let zone = zone_of(template.as_deref(), pkt.mark);
         let (verdict, nfct) = self.follow(&mut cx, template.as_deref(), zone, pkt.now());
-        let reason = cx.reason;
+        let reasons = cx.reasons;
         pkt.set_nfct(nfct);
-        pkt.set_reason(reason);
+        pkt.set_reasons(reasons);
         verdict
     }
 
@@ -135,7 +135,7 @@ impl<S: Store> Tracker<S> {
         let Some(tuple) = parse::tuple(cx.data, 0, cx.l4, cx.family, cx.protonum) else {
             return Ok(None);
         };
-        let link = self.link(tuple, zone.id_for(Direction::Original));
+        let link = self.link(tuple, zone, Direction::Original);
         if let Some((entry, dir)) = self.find_either(&link, zone, now) {
             let st = entry.status();
             let info = if dir == Direction::Reply {
@@ -251,12 +251,8 @@ impl<S: Store> Tracker<S> {
     }
 
     /// Key and hash of a tuple in this namespace.
-    pub(super) fn link(&self, tuple: Tuple, zone: u16) -> Link {
-        let key = Key {
-            tuple,
-            zone,
-            net: self.net.id,
-        };
+    pub(super) fn link(&self, tuple: Tuple, zone: Zone, dir: Direction) -> Link {
+        let key = Key::new(tuple, zone, dir, self.net.id);
         Link {
             hash: self.core.hasher.hash(&key),
             key,

@@ -3,9 +3,10 @@
 use super::{ChangeError, Tracker};
 use crate::clock::{Jiffies, Nanos};
 use crate::conn::Conn;
+use crate::packet::Packet;
 use crate::policy::TimeoutPolicy;
 use crate::stats::Stat;
-use crate::status::{CONFIRMED, DYING, FIXED_TIMEOUT, NAT_CLASH};
+use crate::status::{CONFIRMED, CtInfo, DYING, FIXED_TIMEOUT, NAT_CLASH};
 use crate::store::Store;
 use crate::sysctl::Sysctl;
 use crate::tuple::{Direction, Tuple, ipproto};
@@ -16,11 +17,7 @@ impl<S: Store> Tracker<S> {
     /// Looks a connection up by one of its tuples (`nf_conntrack_find_get`): under the zone's id for the original direction, then for the reply.
     #[must_use]
     pub fn find(&self, tuple: &Tuple, zone: Zone, now: Nanos) -> Option<(S::Ref<'_>, Direction)> {
-        self.find_either(
-            &self.link(*tuple, zone.id_for(Direction::Original)),
-            zone,
-            now,
-        )
+        self.find_either(&self.link(*tuple, zone, Direction::Original), zone, now)
     }
 
     /// As [`Tracker::find`], `link` being that of the original direction's zone.
@@ -35,7 +32,7 @@ impl<S: Store> Tracker<S> {
             if reply_zone == link.key.zone {
                 return None;
             }
-            self.find_link(&self.link(link.key.tuple, reply_zone), now)
+            self.find_link(&self.link(link.key.tuple, zone, Direction::Reply), now)
         })
     }
 
@@ -55,7 +52,7 @@ impl<S: Store> Tracker<S> {
         let Some(reply) = tuple.invert() else {
             return false;
         };
-        let link = self.link(reply, ignored.zone().id_for(Direction::Reply));
+        let link = self.link(reply, ignored.zone(), Direction::Reply);
         let Some((other, _)) = self.find_link(&link, now) else {
             return false;
         };
@@ -96,6 +93,12 @@ impl<S: Store> Tracker<S> {
             .remove(entry, original.as_ref(), &entry.link(Direction::Reply));
         self.forget_expectations_of(entry, now);
         true
+    }
+
+    /// Counts a packet and deletes its connection (`nf_ct_kill_acct`).
+    pub(crate) fn kill(&self, entry: &S::Ref<'_>, info: CtInfo, pkt: &Packet<'_, '_, S>) -> bool {
+        entry.account(info.dir(), 1, pkt.data().len() as u64);
+        self.delete(entry, pkt.now())
     }
 
     /// Changes a connection's timeout (`conntrack -U --timeout`, in seconds).

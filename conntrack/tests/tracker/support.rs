@@ -172,7 +172,7 @@ pub(crate) fn pass_with<'t, St: Store>(
     prepare(&mut pkt);
     let mut verdict = ct.track(&mut pkt, Hook::PreRouting);
     let (state, dir) = (pkt.state(), pkt.direction());
-    let reason = pkt.reason().map(ToString::to_string);
+    let reason = pkt.reasons().last().map(ToString::to_string);
     if verdict == Verdict::Accept {
         verdict = ct.confirm(&mut pkt, Hook::PostRouting);
     }

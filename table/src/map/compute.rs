@@ -173,10 +173,10 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     pub fn compute_with<'g, A>(
         &'g self,
         key: K,
-        mut decide: impl FnMut(Option<(&'g K, &'g V)>) -> Operation<V, A>,
+        decide: impl FnMut(Option<(&'g K, &'g V)>) -> Operation<V, A>,
         guard: &'g Guard,
     ) -> Compute<'g, K, V, A> {
-        match self.compute_by(ByValue(key), |seen, _| decide(seen), guard) {
+        match self.compute_by(ByValue(key), outdated_first(decide), guard) {
             Ok(done) => done,
             Err(e) => refuse(&e),
         }
@@ -186,14 +186,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     pub fn compute_ref_with<'g, 'q, Q, A>(
         &'g self,
         key: &'q Q,
-        mut decide: impl FnMut(Option<(&'g K, &'g V)>) -> Operation<V, A>,
+        decide: impl FnMut(Option<(&'g K, &'g V)>) -> Operation<V, A>,
         guard: &'g Guard,
     ) -> Compute<'g, K, V, A>
     where
         K: From<&'q Q>,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        match self.compute_by(ByRef(key), |seen, _| decide(seen), guard) {
+        match self.compute_by(ByRef(key), outdated_first(decide), guard) {
             Ok(done) => done,
             Err(e) => refuse(&e),
         }
@@ -203,10 +203,10 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     pub fn try_compute_with<'g, A>(
         &'g self,
         key: K,
-        mut decide: impl FnMut(Option<(&'g K, &'g V)>) -> Operation<V, A>,
+        decide: impl FnMut(Option<(&'g K, &'g V)>) -> Operation<V, A>,
         guard: &'g Guard,
     ) -> Result<Compute<'g, K, V, A>, InsertError<K, V>> {
-        self.compute_by(ByValue(key), |seen, _| decide(seen), guard)
+        self.compute_by(ByValue(key), outdated_first(decide), guard)
     }
 
     /// As [`HashMapRef::update_or_insert_with`](super::HashMapRef::update_or_insert_with).
@@ -225,6 +225,8 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
                 // The first value that comes back is the one that was made; later ones are updates of what is gone.
                 if made.is_none() && make.is_none() {
                     made = outdated;
+                } else {
+                    drop(outdated);
                 }
                 match seen {
                     Some((_, v)) => Operation::Insert(update(v)),
@@ -280,5 +282,16 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
                 }
             }
         }
+    }
+}
+
+/// `decide`, after the value of its last decision was dropped. (At the end of the call would be too late: if its destructor panics,
+/// nobody would drop what the call returns.)
+fn outdated_first<E, V, R>(
+    mut decide: impl FnMut(Option<E>) -> R,
+) -> impl FnMut(Option<E>, Option<V>) -> R {
+    move |seen, outdated| {
+        drop(outdated);
+        decide(seen)
     }
 }

@@ -409,11 +409,17 @@ impl<'g, K: Hash + Eq, V, S: BuildHasher, B: Key<K>> OccupiedEntry<'g, K, V, S, 
         };
         let node = match look.map.nodes.prepare(look.key.make(), value, look.guard) {
             Ok(node) => node,
-            Err(((_, value), e)) => return Err(not(look, probe, value, Some(e))),
+            Err(((key, value), e)) => {
+                drop(key);
+                return Err(not(look, probe, value, Some(e)));
+            }
         };
         loop {
             if probe.hit() != Some(handle) {
-                return Err(not(look, probe, node.into_inner().1, None));
+                // The key goes before the error is made: if its destructor panics, nothing of the error would be dropped.
+                let (key, value) = node.into_inner();
+                drop(key);
+                return Err(not(look, probe, value, None));
             }
             if let Ok((old, written)) = probe.replace(node.handle()) {
                 let x = node.linked();

@@ -481,7 +481,8 @@ impl Table {
         Ok(p.written(tick || p_line.is_some() || q_line.is_some()))
     }
 
-    /// Removes the hits of both probes, both or neither, with both buckets locked. Returns the handles.
+    /// Removes the hits of both probes, both or neither, with both buckets locked. Returns the handles. Two probes that hit the same
+    /// slot remove one handle, which is returned twice.
     ///
     /// # Errors
     /// [`Stale`]: probe both again.
@@ -498,7 +499,9 @@ impl Table {
         take_both(&p, &q)?;
         ps.line.clear(ps.index);
         qs.line.clear(qs.index);
-        let tick = self.count.sub(p.stripe, 2);
+        // Both may have found the same slot: then it is one handle.
+        let same = core::ptr::eq(ps.line, qs.line) && ps.index == qs.index;
+        let tick = self.count.sub(p.stripe, if same { 1 } else { 2 });
         let one = p.unlink_if_empty(ps.line);
         // One line that held both is unlinked once.
         let two = if core::ptr::eq(ps.line, qs.line) {

@@ -37,6 +37,8 @@ pub use node::NodeSlab;
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
+// No part of any model.
+use core::sync::atomic as ptr_cell;
 
 use crossbeam_utils::CachePadded;
 
@@ -130,6 +132,9 @@ pub struct SlabStats {
 pub struct Slab<S: Slot> {
     /// Biased base addresses; null: no such segment yet.
     bases: [AtomicPtr<S>; SEGMENTS],
+    /// The same addresses as they were allocated: for tools that look for leaks, which do not recognise the others. Written
+    /// once and never read.
+    starts: [ptr_cell::AtomicPtr<S>; SEGMENTS],
     /// The lengths that the segments have once they exist.
     lens: [u32; SEGMENTS],
     /// The most slots. Slots are numbered from 1 in the order of their handles.
@@ -181,6 +186,7 @@ impl<S: Slot> Slab<S> {
         let limit = limit.min(MAX_LIMIT);
         Ok(Self {
             bases: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            starts: core::array::from_fn(|_| ptr_cell::AtomicPtr::new(ptr::null_mut())),
             lens: core::array::from_fn(|k| segment_len(k, limit)),
             limit,
             fresh: CachePadded::new(AtomicU32::new(1)),
@@ -544,7 +550,10 @@ impl<S: Slot> Slab<S> {
             order::slab_install(),
             order::slab_segment(),
         ) {
-            Ok(_) => _ = self.bytes.fetch_add(bytes, order::slab_count()),
+            Ok(_) => {
+                self.starts[k].store(start.as_ptr(), order::slab_count());
+                self.bytes.fetch_add(bytes, order::slab_count());
+            }
             // SAFETY: made above, and not installed. Untouched, it costs little to give back.
             Err(_) => drop(unsafe { ZeroedArray::from_raw(start, len as usize) }),
         }

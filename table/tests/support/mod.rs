@@ -1,6 +1,8 @@
 //! What several test files share: objects that account for their own life, a watchdog, and weak hashers.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod bombs;
+
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex};

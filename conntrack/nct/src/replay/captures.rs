@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::Failure;
 use super::case::{Config, NatChains};
+use super::record::seconds;
 use super::router::{Arrival, Outcome, Router};
 use super::settings::{self, Setting};
 use super::summary::Summary;
-use super::trace::{Entry, Line, dir_name};
+use super::trace::{Effects, Entry, Line, Reasons, dir_name};
 use crate::capture::frame::{self, Payload};
 use crate::capture::source::{Capture, Record};
 use crate::cli::{Entries, Output, Replay};
@@ -114,8 +115,7 @@ impl Stream {
                     checksum_ok: missing > 0,
                 };
                 let outcome = self.router.packet(&arrival);
-                self.summary
-                    .tracked(outcome.state, outcome.reason.as_deref());
+                self.summary.tracked(outcome.state, outcome.reason.first());
                 Some(outcome)
             }
             Payload::Other => {
@@ -200,8 +200,7 @@ pub(crate) fn line(
     outcome: Option<Outcome>,
     entries: Option<Vec<Entry>>,
 ) -> Line {
-    // Microseconds are what a double holds exactly in this century.
-    let t = (now / 1000) as f64 / 1e6;
+    let t = seconds(now);
     match outcome {
         Some(o) => Line {
             i,
@@ -211,6 +210,8 @@ pub(crate) fn line(
             status: o.status,
             verdict: o.verdict,
             reason: o.reason,
+            out: None,
+            effects: Effects::default(),
             c: o.entry.map(|(c, _)| c),
             entries,
         },
@@ -221,7 +222,9 @@ pub(crate) fn line(
             dir: None,
             status: 0,
             verdict: "drop",
-            reason: None,
+            reason: Reasons::None,
+            out: None,
+            effects: Effects::default(),
             c: None,
             entries,
         },

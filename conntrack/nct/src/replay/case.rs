@@ -164,6 +164,27 @@ pub(crate) enum NatKind {
     Netmap,
 }
 
+/// One port, or `first-last`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Ports {
+    One(u16),
+    Range(String),
+}
+
+impl Ports {
+    /// First and last.
+    pub(crate) fn ends(&self) -> Result<(u16, u16), String> {
+        match self {
+            Self::One(p) => Ok((*p, *p)),
+            Self::Range(text) => text
+                .split_once('-')
+                .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)))
+                .ok_or_else(|| format!("`{text}` is not a range of ports")),
+        }
+    }
+}
+
 /// A translation rule.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,9 +198,12 @@ pub(crate) struct NatRule {
     pub(crate) src: Option<IpAddr>,
     /// Netmap: the prefix that is mapped.
     pub(crate) from: Option<String>,
-    /// An address, or for netmap the prefix mapped to.
+    /// An address, `first-last`, or for netmap the prefix mapped to.
     pub(crate) to: Option<String>,
-    pub(crate) to_port: Option<u16>,
+    pub(crate) to_port: Option<Ports>,
+    /// `random`, `fully-random`, `persistent`.
+    #[serde(default)]
+    pub(crate) flags: Vec<String>,
     /// Masquerade and redirect: the address the router uses.
     pub(crate) address: Option<IpAddr>,
 }
@@ -250,7 +274,8 @@ pub(crate) struct Timed {
     pub(crate) after: i64,
     /// Nanoseconds since 1970.
     pub(crate) time: i64,
-    pub(crate) op: Op,
+    /// `None`: the table was only read.
+    pub(crate) op: Option<Op>,
 }
 
 /// A recording, packets excepted.
@@ -319,14 +344,12 @@ fn ops(path: &Path) -> Result<Vec<Timed>, String> {
     for (n, line) in text.lines().enumerate() {
         let place = |e: String| format!("{} line {}: {e}", path.display(), n + 1);
         let tick: Tick = serde_json::from_str(line).map_err(|e| place(e.to_string()))?;
-        if let Some(words) = tick.op {
-            let op = Op::parse(&words).map_err(place)?;
-            out.push(Timed {
-                after: tick.after,
-                time: (tick.t * 1e9) as i64,
-                op,
-            });
-        }
+        let op = tick.op.map(|words| Op::parse(&words)).transpose();
+        out.push(Timed {
+            after: tick.after,
+            time: (tick.t * 1e9) as i64,
+            op: op.map_err(place)?,
+        });
     }
     Ok(out)
 }

@@ -9,8 +9,10 @@ use nulls_conntrack::{Conn, Direction, Nanos, Tracker};
 use super::captures::line;
 use super::case::{Case, Side};
 use super::op::{Filter, Op};
+use super::record::{Changes, Frames};
 use super::router::{Arrival, Router};
 use super::table::Table;
+use super::trace::Tick;
 use super::{Failure, table};
 use crate::capture::frame::{self, Payload};
 use crate::capture::source::Capture;
@@ -26,7 +28,7 @@ pub(crate) fn run(options: &Replay, out: &mut impl Write) -> Result<bool, Failur
     let mut ok = true;
     for dir in &options.case {
         let done = match &options.out {
-            None => case(options.store, dir, out),
+            None => case(options.store, dir, out).map(|_| ()),
             Some(base) => to_file(options.store, dir, base),
         };
         match done {
@@ -48,12 +50,20 @@ fn to_file(store: AnyKind, dir: &Path, base: &Path) -> Result<(), Failure> {
     let target = base.join(name);
     fs::create_dir_all(&target)?;
     let mut file = BufWriter::new(File::create(target.join("actual.jsonl"))?);
-    case(store, dir, &mut file)?;
+    let (frames, ticks) = case(store, dir, &mut file)?;
+    file.flush()?;
+    fs::write(target.join("out.pcap"), frames.into_bytes())?;
+    let mut file = BufWriter::new(File::create(target.join("ticks.jsonl"))?);
+    for tick in ticks {
+        serde_json::to_writer(&mut file, &tick)?;
+        file.write_all(b"\n")?;
+    }
     file.flush()?;
     Ok(())
 }
 
-fn case(store: AnyKind, dir: &Path, out: &mut impl Write) -> Result<(), Failure> {
+/// Replays one recording; what is not in the trace is returned.
+fn case(store: AnyKind, dir: &Path, out: &mut impl Write) -> Result<(Frames, Vec<Tick>), Failure> {
     let mut case = Case::load(dir)?;
     // The number of buckets shows only when the table is full. Reading the whole table after every packet, as the
     // recorder did, is cheaper with few of them.
@@ -67,6 +77,9 @@ fn case(store: AnyKind, dir: &Path, out: &mut impl Write) -> Result<(), Failure>
             .set(&("nf_conntrack_max".to_owned(), limit.to_string()))
             .map_err(place)?;
     }
+    router.listen();
+    let mut changes = Changes::default();
+    let (mut frames, mut ticks) = (Frames::new(), Vec::new());
     let mut capture = Capture::open(&case.packets).map_err(|e| e.to_string())?;
     let mut ops = case.ops.into_iter().peekable();
     let mut clock: Nanos = 0;
@@ -74,13 +87,17 @@ fn case(store: AnyKind, dir: &Path, out: &mut impl Write) -> Result<(), Failure>
     loop {
         while let Some(op) = ops.next_if(|op| op.after < index as i64) {
             clock = clock.max(Nanos::try_from(op.time).unwrap_or(0));
-            apply(op.op, &mut router, clock).map_err(place)?;
+            if let Some(what) = op.op {
+                apply(what, &mut router, clock).map_err(place)?;
+            }
+            ticks.push(changes.tick(&router, op.after, clock));
         }
         let Some(record) = capture.next().map_err(|e| e.to_string())? else {
-            return Ok(());
+            return Ok((frames, ticks));
         };
         clock = clock.max(record.time.map_or(0, |t| Nanos::try_from(t).unwrap_or(0)));
-        let outcome = match frame::decode(record.link, record.data) {
+        changes.before(&router);
+        let mut outcome = match frame::decode(record.link, record.data) {
             Payload::Ip(ip) => {
                 let side = side(ip.macs)
                     .ok_or_else(|| place(format!("packet {index}: unknown source address")))?;
@@ -95,9 +112,12 @@ fn case(store: AnyKind, dir: &Path, out: &mut impl Write) -> Result<(), Failure>
             }
             Payload::Other | Payload::UnknownLink => None,
         };
-        // The recorder read the whole table after every packet, which removes what has expired.
-        let entries = router.entries(clock);
-        serde_json::to_writer(&mut *out, &line(index, clock, outcome, Some(entries)))?;
+        let sent = outcome.as_mut().map(|o| std::mem::take(&mut o.sent));
+        let (entries, effects) = changes.after(&router, clock);
+        let mut line = line(index, clock, outcome, Some(entries));
+        line.effects = effects;
+        line.out = Some(frames.add(clock, sent.unwrap_or_default()));
+        serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")?;
         index += 1;
     }
@@ -128,8 +148,6 @@ fn apply(op: Op, router: &mut Router, now: Nanos) -> Result<(), String> {
             timeout,
         } => update(ct, sport, mark, timeout, now)?,
     }
-    // As after packets, the recorder then read the table.
-    router.tracker().for_each(now, |_| {});
     Ok(())
 }
 
@@ -153,6 +171,7 @@ fn update(
         if let Some(mark) = mark {
             conn.set_mark(mark);
         }
+        ct.report_change(conn, now);
     });
     result
 }

@@ -1,12 +1,12 @@
 //! The translation rules of a recording, as answers to the library's questions.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use nulls_conntrack::nat::{Manip, Nat, Question, Range};
+use nulls_conntrack::nat::{Manip, Nat, PortChoice, Question, Range};
 use nulls_conntrack::{Family, Pipeline};
 
-use super::case::{NatChains, NatKind, NatRule};
+use super::case::{NatChains, NatKind, NatRule, Ports};
 use super::rules::ifindex;
 use super::table::Table;
 
@@ -19,12 +19,17 @@ pub(crate) struct NatRules(Arc<RwLock<Vec<Compiled>>>);
 struct Compiled {
     rule: NatRule,
     target: Target,
+    ports: Option<(u16, u16)>,
+    choice: PortChoice,
+    persistent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Target {
-    /// To one address.
-    Addr(IpAddr),
+    /// To one of these addresses.
+    Between(IpAddr, IpAddr),
+    /// To the router's own address, which is this one for IPv4.
+    Router(IpAddr),
     /// To the same host in another network.
     Net {
         from: Ipv4Addr,
@@ -36,10 +41,20 @@ enum Target {
 impl NatRules {
     /// Adds a rule behind the others.
     pub(crate) fn add(&self, rule: &NatRule) -> Result<(), String> {
-        let compiled = Compiled {
+        let mut compiled = Compiled {
             rule: rule.clone(),
             target: target(rule)?,
+            ports: rule.to_port.as_ref().map(Ports::ends).transpose()?,
+            choice: PortChoice::Present,
+            persistent: false,
         };
+        for flag in &rule.flags {
+            match flag.as_str() {
+                "persistent" => compiled.persistent = true,
+                "random" | "fully-random" => compiled.choice = PortChoice::Random,
+                other => return Err(format!("unknown flag `{other}` of a translation")),
+            }
+        }
         self.0
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -83,8 +98,18 @@ impl Compiled {
         if !fits {
             return None;
         }
+        let mut last = None;
         let addr = match (self.target, q.tuple.src()) {
-            (Target::Addr(a), src) if a.is_ipv4() == src.is_ipv4() => a,
+            (Target::Between(a, b), src) if a.is_ipv4() == src.is_ipv4() => {
+                last = Some(b);
+                a
+            }
+            // The recordings name the IPv4 address only.
+            (Target::Router(a), IpAddr::V4(_)) => a,
+            (Target::Router(_), IpAddr::V6(_)) => {
+                let side = if manip == Manip::Src { q.oif } else { q.iif };
+                Ipv6Addr::new(0x2001, 0xdb8, side as u16, 0, 0, 0, 0, 1).into()
+            }
             (Target::Net { from, to, mask }, IpAddr::V4(src))
                 if u32::from(src) & mask == u32::from(from) & mask =>
             {
@@ -92,10 +117,14 @@ impl Compiled {
             }
             _ => return None,
         };
-        Some(Range {
-            addr: Some(addr),
-            ports: r.to_port.map(|p| (p, p)),
-        })
+        let mut range = match r.kind {
+            NatKind::Masquerade => Range::masquerade(addr),
+            _ => Range::between(addr, last.unwrap_or(addr)),
+        };
+        range.ports = self.ports;
+        range.choice = self.choice;
+        range.persistent = self.persistent;
+        Some(range)
     }
 }
 
@@ -107,11 +136,13 @@ fn target(rule: &NatRule) -> Result<Target, String> {
     };
     match rule.kind {
         NatKind::Snat | NatKind::Dnat => {
-            addr(rule.to.as_deref().ok_or_else(|| missing("to"))?).map(Target::Addr)
+            let to = rule.to.as_deref().ok_or_else(|| missing("to"))?;
+            let (first, last) = to.split_once('-').unwrap_or((to, to));
+            Ok(Target::Between(addr(first)?, addr(last)?))
         }
         NatKind::Masquerade | NatKind::Redirect => rule
             .address
-            .map(Target::Addr)
+            .map(Target::Router)
             .ok_or_else(|| missing("address")),
         NatKind::Netmap => {
             let (from, len) = prefix(rule.from.as_deref().ok_or_else(|| missing("from"))?)?;

@@ -134,6 +134,7 @@ fn nft(rule: &str) -> Result<NatRule, String> {
         from: None,
         to: Some((*address).to_owned()),
         to_port: None,
+        flags: Vec::new(),
         address: None,
     })
 }

@@ -8,6 +8,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::case::Side;
+
 /// Where a packet goes after the first hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -38,11 +40,19 @@ const LOCAL_V6: [Ipv6Addr; 7] = [
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
 ];
 
+/// The router's IPv4 address on a side.
+pub(crate) fn address(side: Side) -> Ipv4Addr {
+    match side {
+        Side::Client => LOCAL_V4[0],
+        Side::Server => LOCAL_V4[1],
+    }
+}
+
 /// Routes a packet with source `src`, destination `dst` and remaining hops `ttl`.
-pub(crate) fn route(src: IpAddr, dst: IpAddr, ttl: u8) -> Fate {
+pub(crate) fn route(src: IpAddr, dst: IpAddr, ttl: u8, from: Side) -> Fate {
     let fate = match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => route_v4(src, dst),
-        (IpAddr::V6(src), IpAddr::V6(dst)) => route_v6(src, dst),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => route_v6(src, dst, from),
         _ => Fate::Drop,
     };
     if fate == Fate::Forward && ttl <= 1 {
@@ -81,11 +91,16 @@ fn route_v4(src: Ipv4Addr, dst: Ipv4Addr) -> Fate {
     }
 }
 
-fn route_v6(src: Ipv6Addr, dst: Ipv6Addr) -> Fate {
+fn route_v6(src: Ipv6Addr, dst: Ipv6Addr, from: Side) -> Fate {
     if dst.is_multicast() {
         return if joined(dst) { Fate::Local } else { Fate::Drop };
     }
-    if LOCAL_V6.contains(&dst) {
+    // Link-local addresses belong to one interface.
+    let elsewhere = match from {
+        Side::Client => LOCAL_V6[5],
+        Side::Server => LOCAL_V6[4],
+    };
+    if LOCAL_V6.contains(&dst) && dst != elsewhere {
         return Fate::Local;
     }
     // A link-local destination is looked for on the link the packet came from, whoever sent it.
@@ -100,7 +115,7 @@ fn route_v6(src: Ipv6Addr, dst: Ipv6Addr) -> Fate {
     if narrow { Fate::Drop } else { Fate::Forward }
 }
 
-/// Groups a router listens to: all nodes, all routers, and the solicited-node groups of its addresses.
+/// Groups a router listens to whose interfaces came up as a router's: all nodes and all routers of the link, and the solicited-node groups of its addresses.
 fn joined(group: Ipv6Addr) -> bool {
     let s = group.segments();
     let few = |scopes: &[u16], id: u16| scopes.contains(&s[0]) && s[1..7] == [0; 6] && s[7] == id;
@@ -108,7 +123,7 @@ fn joined(group: Ipv6Addr) -> bool {
         let a = a.segments();
         s == [0xff02, 0, 0, 0, 0, 1, 0xff00 | (a[6] & 0xff), a[7]]
     };
-    few(&[0xff01, 0xff02], 1) || few(&[0xff01, 0xff02, 0xff05], 2) || LOCAL_V6.iter().any(solicited)
+    few(&[0xff02], 1) || few(&[0xff02], 2) || LOCAL_V6.iter().any(solicited)
 }
 
 #[cfg(test)]
@@ -118,7 +133,12 @@ mod tests {
     #[track_caller]
     fn check(src: &str, dst: &str, ttl: u8, want: Fate) {
         assert_eq!(
-            route(src.parse().unwrap(), dst.parse().unwrap(), ttl),
+            route(
+                src.parse().unwrap(),
+                dst.parse().unwrap(),
+                ttl,
+                Side::Client
+            ),
             want,
             "{src} > {dst} ttl {ttl}"
         );
@@ -152,5 +172,8 @@ mod tests {
         check("::", "2001:db8:2::20", 64, Fate::Drop);
         check("fe80::10", "fe80::20", 64, Fate::Unreachable);
         check("2001:db8:1::10", "ff02::16", 64, Fate::Drop);
+        check("2001:db8:1::10", "ff05::2", 64, Fate::Drop);
+        check("fe80::10", "fe80::ff:fe00:101", 64, Fate::Local);
+        check("fe80::10", "fe80::ff:fe00:201", 64, Fate::Unreachable);
     }
 }

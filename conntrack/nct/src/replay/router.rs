@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use nulls_conntrack::defrag::{self, Defrag};
+use nulls_conntrack::checksum;
+use nulls_conntrack::defrag::{self, Defrag, decrease_ttl};
 use nulls_conntrack::helper;
 use nulls_conntrack::input::ip_rcv;
 use nulls_conntrack::{
@@ -14,17 +15,22 @@ use nulls_conntrack::{
 };
 
 use super::case::{Config, NatChains, NatRule, Side};
+use super::journal::{Journal, Told};
 use super::nat::NatRules;
+use super::options::{self, Wishes};
 use super::route::{self, Fate};
 use super::rules::{self, Observer, Progress, ifindex};
 use super::settings::Setting;
 use super::table::{self, Numbers, Table};
-use super::trace::Entry;
+use super::trace::{Entry, Reasons};
 use crate::capture::frame;
 use crate::store_any::AnyKind;
 
 /// Shortest time between two runs of the garbage collector: one tick of the kernel's clock.
 const GC_MIN_INTERVAL: Nanos = 4_000_000;
+
+/// Bytes that a link takes.
+const MTU: usize = 1500;
 
 /// What became of a packet.
 #[derive(Debug)]
@@ -38,9 +44,11 @@ pub(crate) struct Outcome {
     /// `forward`, `local` or `drop`.
     pub(crate) verdict: &'static str,
     /// What the kernel would have logged.
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Reasons,
     /// Its entry after the last hook, with its number, if it is in the table.
     pub(crate) entry: Option<(u32, Snapshot)>,
+    /// What is sent on, if its way leads out, and to which side.
+    pub(crate) sent: Vec<(Side, Vec<u8>)>,
 }
 
 impl Outcome {
@@ -50,8 +58,9 @@ impl Outcome {
             dir: None,
             status: 0,
             verdict: "drop",
-            reason: None,
+            reason: Reasons::None,
             entry: None,
+            sent: Vec::new(),
         }
     }
 }
@@ -76,7 +85,8 @@ pub(crate) struct Router {
     observer: Observer,
     defrag: Arc<Defrag>,
     nat: NatRules,
-    numbers: Numbers,
+    numbers: Arc<Numbers>,
+    journal: Arc<Journal>,
     next_gc: Nanos,
 }
 
@@ -96,13 +106,16 @@ impl Router {
         nat.register(&mut pipeline, chains);
         let ct = table::tracker(store, settings)?;
         helper::register(&ct);
+        let numbers = Arc::new(Numbers::new());
+        let journal = Arc::new(Journal::new(Arc::clone(&numbers)));
         let router = Self {
             ct,
             pipeline,
             observer,
             defrag,
             nat,
-            numbers: Numbers::new(),
+            numbers,
+            journal,
             next_gc: 0,
         };
         for setting in settings {
@@ -150,6 +163,16 @@ impl Router {
             .collect()
     }
 
+    /// Writes down from now on what happens to connections that begin from now on.
+    pub(crate) fn listen(&self) {
+        self.ct.set_listener(Some(self.journal.clone()));
+    }
+
+    /// What was written down since the last call.
+    pub(crate) fn heard(&self) -> Vec<Told> {
+        self.journal.take()
+    }
+
     /// Runs the garbage collector when it is due.
     pub(crate) fn collect(&mut self, now: Nanos) {
         if now >= self.next_gc {
@@ -189,6 +212,12 @@ impl Router {
         } else {
             "drop"
         };
+        let sent = match arrival.side {
+            Some(side) if verdict == "forward" => {
+                send(&pkt).into_iter().map(|p| (side.other(), p)).collect()
+            }
+            _ => Vec::new(),
+        };
         let entry = pkt.nfct().to_ref().filter(|r| r.is_confirmed());
         let reason = reason(&pkt);
         // The packet's own reference must not be counted below.
@@ -206,6 +235,7 @@ impl Router {
             verdict,
             reason,
             entry,
+            sent,
         }
     }
 
@@ -213,8 +243,15 @@ impl Router {
     fn rest<'t>(&'t self, pkt: &mut Packet<'_, 't, Table>, side: Option<Side>) -> &'static str {
         let fate = match (side, ends(pkt)) {
             (None, _) => Fate::Forward,
-            (Some(_), Some((src, dst, ttl))) => route::route(src, dst, ttl),
+            (Some(side), Some((src, dst, ttl))) => route::route(src, dst, ttl, side),
             (Some(_), None) => Fate::Drop,
+        };
+        let wishes = match pkt.family() {
+            Family::Ipv4 if side.is_some() => match options::read(pkt.data()) {
+                Some(wishes) => wishes,
+                None => return "drop",
+            },
+            _ => Wishes::default(),
         };
         let out: &[Hook] = &[Hook::Forward, Hook::PostRouting];
         let (hooks, done, oif) = match fate {
@@ -224,7 +261,19 @@ impl Router {
             Fate::Drop => return "drop",
         };
         pkt.oif = oif.map_or(0, ifindex);
+        if side.is_some() && fate != Fate::Local {
+            let family = pkt.family();
+            if !decrease_ttl(pkt.data_mut(), family) {
+                return "drop";
+            }
+        }
         for &hook in hooks {
+            if hook == Hook::PostRouting
+                && let Some(side) = oif
+            {
+                let millis = (pkt.now() / 1_000_000 % 86_400_000) as u32;
+                options::write(pkt.data_mut(), wishes, route::address(side), millis);
+            }
             if self.pipeline.run(&self.ct, pkt, hook) != Verdict::Accept {
                 return "drop";
             }
@@ -233,8 +282,42 @@ impl Router {
     }
 }
 
-fn reason(pkt: &Packet<'_, '_, Table>) -> Option<String> {
-    pkt.reason().map(ToString::to_string)
+/// The packet as it leaves: in fragments, if it came in fragments.
+fn send(pkt: &Packet<'_, '_, Table>) -> Vec<Vec<u8>> {
+    let data = if pkt.is_mangled() {
+        &unfinished(pkt.data(), pkt.family())
+    } else {
+        pkt.data()
+    };
+    match pkt.origin() {
+        Some(origin) => origin.split(data, pkt.family(), MTU, 0),
+        None => vec![data.to_vec()],
+    }
+}
+
+/// A TCP packet whose checksum the device is to finish: the recorder's never did, and recorded only the pseudo header's sum.
+fn unfinished(data: &[u8], family: Family) -> Vec<u8> {
+    let mut data = data.to_vec();
+    let (at, src, dst) = match family {
+        Family::Ipv4 => (usize::from(data[0] & 15) * 4, &data[12..16], &data[16..20]),
+        Family::Ipv6 => (40, &data[8..24], &data[24..40]),
+    };
+    let len = (data.len() - at) as u64;
+    let pseudo = checksum::sum(dst, checksum::sum(src, len + 6));
+    let sum = checksum::fold(pseudo).to_be_bytes();
+    if let Some(field) = data.get_mut(at + 16..at + 18) {
+        field.copy_from_slice(&sum);
+    }
+    data
+}
+
+fn reason(pkt: &Packet<'_, '_, Table>) -> Reasons {
+    let mut all: Vec<String> = pkt.reasons().map(ToString::to_string).collect();
+    match all.len() {
+        0 => Reasons::None,
+        1 => Reasons::One(all.remove(0)),
+        _ => Reasons::Several(all),
+    }
 }
 
 /// Source, destination and remaining hops.

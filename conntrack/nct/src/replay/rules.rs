@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nulls_conntrack::defrag::Defrag;
+use nulls_conntrack::helper;
 use nulls_conntrack::hooks::prio;
 use nulls_conntrack::{
     Direction, Family, Hook, Layout, Packet, PacketState, Pipeline, Template, TimeoutPolicy,
@@ -177,7 +178,10 @@ pub(crate) fn pipeline(
             prio::MANGLE,
             "helper",
             move |_: &_, pkt: &mut Pkt<'_, '_>, _| {
-                if let Some(conn) = pkt.conn().filter(|_| matches(&rule, pkt)) {
+                if let Some(conn) = pkt
+                    .conn()
+                    .filter(|_| helper::follows(&name, pkt.family()) && matches(&rule, pkt))
+                {
                     conn.set_helper(&name);
                 }
                 Verdict::Accept

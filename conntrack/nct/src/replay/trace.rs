@@ -1,12 +1,16 @@
 //! Connections and packets as JSON. The schema is documented in `JSON.md`.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nulls_conntrack::expect::{self, Expectation};
 use nulls_conntrack::proc_fs::l4_name;
 use nulls_conntrack::seqadj::SeqAdj;
 use nulls_conntrack::tuple::ipproto;
 use nulls_conntrack::{Direction, ProtoInfo, Snapshot, Tuple, status};
 use serde::Serialize;
+
+use super::journal::Told;
 
 /// One packet of a trace.
 #[derive(Debug, Serialize)]
@@ -19,12 +23,73 @@ pub(crate) struct Line {
     pub(crate) dir: Option<&'static str>,
     pub(crate) status: u32,
     pub(crate) verdict: &'static str,
+    #[serde(skip_serializing_if = "Reasons::is_none")]
+    pub(crate) reason: Reasons,
+    /// Sides that the router sent packets to because of this one, one name for each.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
+    pub(crate) out: Option<Vec<&'static str>>,
     /// Number of the packet's entry.
     pub(crate) c: Option<u32>,
+    #[serde(flatten)]
+    pub(crate) effects: Effects,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) entries: Option<Vec<Entry>>,
+}
+
+/// What the kernel would have logged about a packet.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Reasons {
+    None,
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Reasons {
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// The first.
+    pub(crate) fn first(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::One(r) => Some(r),
+            Self::Several(all) => all.first().map(String::as_str),
+        }
+    }
+}
+
+/// What else a packet did, or what time did before it.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Effects {
+    /// Changes of the counters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) stats: BTreeMap<&'static str, u64>,
+    /// Events since the table was last read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) events_before: Vec<Told>,
+    /// Events that the packet caused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) events: Vec<Told>,
+    /// Events that reading the table caused: expired entries.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) events_at_snapshot: Vec<Told>,
+    /// All expectations.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) expect: Vec<Expected>,
+}
+
+/// The table between packets.
+#[derive(Debug, Serialize)]
+pub(crate) struct Tick {
+    /// Index of the last packet before.
+    pub(crate) after: i64,
+    /// The clock: seconds since 1970.
+    pub(crate) t: f64,
+    pub(crate) entries: Vec<Entry>,
+    #[serde(flatten)]
+    pub(crate) effects: Effects,
 }
 
 /// One connection.
@@ -77,7 +142,7 @@ struct Side {
     bytes: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 enum Transport {
     Ports { sport: u16, dport: u16 },
@@ -107,9 +172,9 @@ impl Transport {
     }
 }
 
-/// The connection that announced another one.
-#[derive(Debug, Serialize)]
-struct Master {
+/// A tuple with its protocol: that of the connection that announced another one, or of one that is expected.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Master {
     src: IpAddr,
     dst: IpAddr,
     protonum: u8,
@@ -124,6 +189,77 @@ impl Master {
             dst: t.dst(),
             protonum: t.protonum(),
             transport: Transport::of(t),
+        }
+    }
+
+    /// What an expected connection looks like; 0 where anything fits.
+    pub(crate) fn expected(e: &Expectation) -> Self {
+        let any = zero(e.dst);
+        Self {
+            src: e.src.unwrap_or(any),
+            dst: e.dst,
+            protonum: e.protonum,
+            transport: Transport::Ports {
+                sport: e.sport.unwrap_or(0),
+                dport: e.dport,
+            },
+        }
+    }
+
+    /// The bits that must be right.
+    fn mask(e: &Expectation) -> Self {
+        let (none, all) = match e.dst {
+            IpAddr::V4(_) => (zero(e.dst), Ipv4Addr::BROADCAST.into()),
+            IpAddr::V6(_) => (zero(e.dst), Ipv6Addr::from([0xff; 16]).into()),
+        };
+        Self {
+            src: if e.src.is_some() { all } else { none },
+            dst: all,
+            protonum: e.protonum,
+            transport: Transport::Ports {
+                sport: if e.sport.is_some() { u16::MAX } else { 0 },
+                dport: u16::MAX,
+            },
+        }
+    }
+}
+
+fn zero(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// An expectation.
+#[derive(Debug, Serialize)]
+pub(crate) struct Expected {
+    l3proto: &'static str,
+    master: Master,
+    tuple: Master,
+    mask: Master,
+    timeout: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    helper: Option<String>,
+    flags: u32,
+    class: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#fn: Option<&'static str>,
+}
+
+impl Expected {
+    /// The JSON form of an expectation.
+    pub(crate) fn new(e: &expect::Expected) -> Self {
+        Self {
+            l3proto: e.master.family().name(),
+            master: Master::new(&e.master),
+            tuple: Master::expected(&e.what),
+            mask: Master::mask(&e.what),
+            timeout: e.timeout,
+            helper: e.helper.as_deref().map(str::to_owned),
+            flags: u32::from(e.what.permanent),
+            class: e.class,
+            r#fn: e.what.follow.map(|_| "nat-follow-master"),
         }
     }
 }

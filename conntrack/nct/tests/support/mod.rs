@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -44,35 +43,16 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The directory of recordings.
-pub(crate) fn recordings() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings")
-}
-
-/// Names of all recordings, sorted.
-pub(crate) fn recording_names() -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(recordings())
-        .expect("recordings are there")
-        .map(|e| {
-            e.expect("readable")
-                .file_name()
-                .into_string()
-                .expect("plain names")
-        })
-        .filter(|n| recordings().join(n).join("meta.json").exists())
-        .collect();
-    names.sort();
-    names
-}
-
-/// A gzip-compressed text file.
-pub(crate) fn gunzip(path: &Path) -> String {
-    let mut text = String::new();
-    let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    flate2::read::GzDecoder::new(file)
-        .read_to_string(&mut text)
-        .expect("compressed text");
-    text
+/// Unpacks all recordings of the kernel into `dir`.
+pub(crate) fn unpack_recordings(dir: &Path) {
+    let archives = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
+    for archive in fs::read_dir(&archives).expect("recordings are there") {
+        let path = archive.expect("readable").path();
+        let file = File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        tar::Archive::new(flate2::read::GzDecoder::new(file))
+            .unpack(dir)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
 }
 
 /// A directory of the test's own, emptied.

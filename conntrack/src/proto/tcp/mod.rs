@@ -156,6 +156,16 @@ impl Tcp {
         true
     }
 
+    /// Of a connection that has only begun: the sequence number behind its SYN.
+    pub(crate) fn syn_end(&self) -> Option<u32> {
+        (self.state == State::SynSent).then_some(self.seen[0].end)
+    }
+
+    /// In TIME_WAIT or further, and `seq` is beyond what its beginner sent.
+    pub(crate) fn is_over_before(&self, seq: u32) -> bool {
+        self.state >= State::TimeWait && after(seq, self.seen[0].end)
+    }
+
     /// Half closed or further (`tcp_can_early_drop`).
     pub(super) fn is_closing(&self) -> bool {
         matches!(
