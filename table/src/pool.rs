@@ -223,17 +223,6 @@ impl<T: Entry> Pool<T> {
         }
     }
 
-    /// Asks the processor to bring the slot near, for a look soon. Does nothing for a handle the pool never gave out.
-    #[inline]
-    pub fn prefetch(&self, handle: u32) {
-        if let Some(value) = self.try_peek(handle) {
-            let p = core::ptr::from_ref(value).cast::<u8>();
-            crate::prefetch::read(p);
-            // Keys are often longer than what is left of the first line.
-            crate::prefetch::read(p.wrapping_add(64));
-        }
-    }
-
     /// As [`peek`](Self::peek), but `None` when the pool never gave the handle out.
     #[inline]
     pub fn try_peek(&self, handle: u32) -> Option<&T> {
