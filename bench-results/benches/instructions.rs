@@ -8,10 +8,12 @@
 
 use bench_results::contender::{Dash, Map, Nulls, NullsAtomic, NullsHeld, Session};
 use bench_results::measure::{Build, filled};
-use bench_results::workload::{Presence, Stream, folded, permuted, value_of};
+use bench_results::workload::{Presence, Stream, folded, mix64, permuted, value_of};
 use iai_callgrind::{
     Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
+use nulls_conntrack::checksum::{fold, sum};
+use nulls_conntrack::{Config, Family, Hook, NullsStore, Packet, PacketState, Tracker, Verdict};
 use std::hint::black_box;
 
 /// Operations of one run of the look-up and update figures; the others take as many as there are entries.
@@ -180,8 +182,95 @@ figure!(remove_all, remove_1000, remove_100000, full, remove, check_count, nulls
 figure!(iterate_all, iterate_1000, iterate_100000, full, iterate, check_sum,
     nulls: Nulls, nulls_held: NullsHeld, dashmap: Dash<0>);
 
+/// A tracker with open UDP connections, and packets of them.
+struct Traffic {
+    tracker: Tracker<NullsStore<()>>,
+    packets: Vec<Vec<u8>>,
+}
+
+/// An IPv4 packet with UDP and no data; its transport checksum is 0: none.
+fn udp(source: u32, source_port: u16, destination: u32, destination_port: u16) -> Vec<u8> {
+    let mut p = vec![0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0];
+    p.extend(source.to_be_bytes());
+    p.extend(destination.to_be_bytes());
+    let check = !fold(sum(&p, 0));
+    p[10..12].copy_from_slice(&check.to_be_bytes());
+    for word in [source_port, destination_port, 8, 0] {
+        p.extend(word.to_be_bytes());
+    }
+    p
+}
+
+/// The packet of connection `i`, or its answer.
+fn packet_of(i: u64, answer: bool) -> Vec<u8> {
+    let (client, port) = (0x0a00_0000 + (i >> 6) as u32, 1024 + (i & 63) as u16);
+    let server = 0xc0a8_0001;
+    if answer {
+        udp(server, 53, client, port)
+    } else {
+        udp(client, port, server, 53)
+    }
+}
+
+/// Through the tracker as through a router. True: of an established connection.
+fn pass(tracker: &Tracker<NullsStore<()>>, bytes: &[u8]) -> bool {
+    let mut packet = Packet::new(bytes, Family::Ipv4, 1_000_000_000);
+    tracker.track(&mut packet, Hook::PreRouting) == Verdict::Accept
+        && tracker.confirm(&mut packet, Hook::PostRouting) == Verdict::Accept
+        && packet.state() == PacketState::Established
+}
+
+/// Connections that have seen both directions, and packets of random ones, every other one an answer.
+fn established(connections: usize) -> Traffic {
+    let store = NullsStore::new(1 << 20, connections.div_ceil(2)).expect("memory");
+    let config = Config {
+        seed: Some((1, 2)),
+        ..Config::default()
+    };
+    let tracker = Tracker::new(store, config);
+    for i in 0..connections as u64 {
+        pass(&tracker, &packet_of(i, false));
+        assert!(pass(&tracker, &packet_of(i, true)));
+    }
+    let packets = (0..OPERATIONS as u64)
+        .map(|j| {
+            let i = nulls::scale::reciprocal_scale(mix64(j), connections as u64);
+            packet_of(i, j % 2 == 0)
+        })
+        .collect();
+    Traffic { tracker, packets }
+}
+
+#[inline(always)]
+fn track(traffic: Traffic) -> (Traffic, usize) {
+    let n = traffic
+        .packets
+        .iter()
+        .filter(|p| pass(black_box(&traffic.tracker), p))
+        .count();
+    (traffic, n)
+}
+
+fn all_established((traffic, n): (Traffic, usize)) {
+    assert_eq!(n, traffic.packets.len());
+}
+
+#[library_benchmark]
+#[bench::nulls(args = (1_000), setup = established, teardown = all_established)]
+fn track_packet_1000(traffic: Traffic) -> (Traffic, usize) {
+    black_box(track(traffic))
+}
+
+#[library_benchmark]
+#[bench::nulls(args = (100_000), setup = established, teardown = all_established)]
+fn track_packet_100000(traffic: Traffic) -> (Traffic, usize) {
+    black_box(track(traffic))
+}
+
+library_benchmark_group!(name = track_packet; benchmarks = track_packet_1000, track_packet_100000);
+
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=yes"]));
     library_benchmark_groups =
-        hit, miss, insert_growing, insert_presized, update, replace, remove_all, iterate_all
+        hit, miss, insert_growing, insert_presized, update, replace, remove_all, iterate_all, track_packet
 );

@@ -186,7 +186,7 @@ fn parse(summary: &Value) -> Result<(String, Counts)> {
         .context("a function named figure_entries")?;
     let entries: usize = entries.parse()?;
     let operations = match figure {
-        "hit" | "miss" | "update" | "replace" => COUNTED_OPERATIONS,
+        "hit" | "miss" | "update" | "replace" | "track_packet" => COUNTED_OPERATIONS,
         "insert_growing" | "insert_presized" | "remove" | "iterate" => entries,
         _ => bail!("unknown figure {figure}"),
     };

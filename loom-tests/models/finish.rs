@@ -27,9 +27,10 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "finish/two-helpers",
         proves: "two helpers that end a resize together publish its end once, and lose nothing",
-        floor: 1_000,
+        floor: 100,
+        fast_bound: 1,
         full_bound: 2,
-        limit: 300,
+        limit: 600,
         outcomes: &["moved"],
         body: two_helpers,
         ..Model::DEFAULT

@@ -26,13 +26,15 @@ pub struct Model {
     pub proves: &'static str,
     /// Threads, the first one included.
     pub threads: usize,
-    /// Preemption bound of the mode `full`; `fast` takes 2.
+    /// Preemption bound of the mode `fast`: 2, unless that takes minutes.
+    pub fast_bound: usize,
+    /// Preemption bound of the mode `full`.
     pub full_bound: usize,
     /// Longest execution, in branching points. Reaching it is a failure.
     pub max_branches: usize,
     /// Seconds until the driver gives up, which is a failure.
     pub limit: u64,
-    /// Least number of executions at bound 2.
+    /// Least number of executions in the mode `fast`.
     pub floor: u64,
     /// Outcomes all of which must be seen; no other may be noted.
     pub outcomes: &'static [&'static str],
@@ -49,6 +51,7 @@ impl Model {
         name: "",
         proves: "",
         threads: 2,
+        fast_bound: 2,
         full_bound: 3,
         max_branches: 2_000,
         limit: 120,

@@ -49,9 +49,10 @@ fn list() {
             Expect::Caught => "caught",
         };
         println!(
-            "@model\t{}\t{kind}\t{}\t{}\t{}\t{}\t{}\t{}",
+            "@model\t{}\t{kind}\t{}\t{}/{}\t{}\t{}\t{}\t{}",
             m.name,
             m.threads,
+            m.fast_bound,
             m.full_bound,
             m.limit,
             m.outcomes.join(","),

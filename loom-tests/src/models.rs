@@ -8,7 +8,7 @@ use anyhow::Result;
 /// How far executions may depart from running each thread to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// Two preemptions: what kills nearly all seeded bugs.
+    /// Two preemptions (one, if two take minutes): what kills nearly all seeded bugs.
     Fast,
     /// Three, or what the model can afford.
     Full,
@@ -21,7 +21,7 @@ pub enum Bound {
 impl Bound {
     fn of(self, model: &Model) -> String {
         match self {
-            Bound::Fast => "2".to_owned(),
+            Bound::Fast => model.fast_bound.to_string(),
             Bound::Full => model.full_bound.to_string(),
             Bound::Preemptions(n) => n.to_string(),
             Bound::None => "none".to_owned(),

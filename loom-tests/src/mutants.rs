@@ -71,7 +71,7 @@ pub fn parse_survivors(text: &str) -> Result<BTreeMap<String, String>> {
 /// afford.
 fn try_model(program: &Program, options: &Options, model: &Model, name: &str) -> Result<Run> {
     let run = run_one(program, options, model, Bound::Fast, Some(name))?;
-    if run.end != End::Clean || run.hits == 0 || model.full_bound <= 2 {
+    if run.end != End::Clean || run.hits == 0 || model.full_bound <= model.fast_bound {
         return Ok(run);
     }
     run_one(program, options, model, Bound::Full, Some(name))
@@ -131,7 +131,7 @@ pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
     let base = runner::parallel(&models, options.jobs, |model| {
         Ok(Checked {
             model,
-            bound: "2".to_owned(),
+            bound: model.fast_bound.to_string(),
             run: run_one(&program, options, model, Bound::Fast, None)?,
         })
     })?;

@@ -17,6 +17,8 @@ pub struct Model {
     pub must_fail: bool,
     /// Threads, the first one included.
     pub threads: usize,
+    /// Preemption bound of the mode `fast`.
+    pub fast_bound: usize,
     /// Preemption bound of the mode `full`.
     pub full_bound: usize,
     /// Time until a run is given up.
@@ -127,6 +129,9 @@ impl Run {
 fn command(program: &Program, args: &[String]) -> Command {
     let mut c = Command::new(&program.path);
     c.args(args).env("RUST_BACKTRACE", "0");
+    // Read by programs under ThreadSanitizer only.
+    let suppressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tsan-suppressions.txt");
+    c.env("TSAN_OPTIONS", format!("suppressions={suppressions}"));
     // The checker reads its limits from the environment too; ours are the only ones.
     for (k, _) in std::env::vars_os() {
         if k.to_string_lossy().starts_with("LOOM_") {
@@ -178,7 +183,8 @@ pub fn list(program: &Program) -> Result<Contents> {
                 name: (*name).to_owned(),
                 must_fail: *kind == "caught",
                 threads: threads.parse()?,
-                full_bound: bound.parse()?,
+                fast_bound: bound.split_once('/').map_or("0", |(f, _)| f).parse()?,
+                full_bound: bound.split_once('/').map_or("0", |(_, f)| f).parse()?,
                 limit: Duration::from_secs(limit.parse()?),
                 outcomes: words(outcomes),
                 kills: words(kills),

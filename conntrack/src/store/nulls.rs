@@ -159,6 +159,44 @@ impl<U: Send + Sync> NullsStore<U> {
         }
     }
 
+    /// Appends what is wanted of the entries linked from hash `first` on, some at a time, `last` being the last one. Returns the hash to go
+    /// on from.
+    fn show<'a>(
+        &'a self,
+        first: u64,
+        last: u64,
+        wanted: &mut dyn FnMut(Peek, Direction) -> bool,
+        out: &mut Vec<(NullsRef<'a, U>, Direction)>,
+    ) -> Option<u64> {
+        let guard = rcu::pin();
+        let mut steps = self.table.steps(&guard, first..=last);
+        let mut found = Vec::new();
+        steps.next(&|x| self.rehash(x), &mut found);
+        let next = steps.position();
+        // Their cache misses overlap.
+        for x in &found {
+            self.pool.prefetch(x >> 1);
+        }
+        for x in found {
+            let dir = Direction::from_bit(x);
+            if !wanted(self.peek(x).peek(), dir) {
+                continue;
+            }
+            let Some(r) = self.pool.try_get(x >> 1).map(NullsRef) else {
+                continue;
+            };
+            // If it has become another entry meanwhile, that one is or will be shown at its own place, and once.
+            let hash = r.hash(dir);
+            let here = (first..=last).contains(&hash) && next.is_none_or(|next| hash < next);
+            let shown =
+                |(o, d): &(NullsRef<'_, U>, Direction)| *d == dir && std::ptr::eq(&**o, &*r);
+            if r.is_confirmed() && here && !out.iter().any(shown) {
+                out.push((r, dir));
+            }
+        }
+        next
+    }
+
     /// A look for the link `handle` itself.
     fn probe_own<'g>(&'g self, guard: &'g rcu::Guard, hash: u64, handle: u32) -> raw::Probe<'g> {
         self.table
@@ -289,25 +327,7 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
         wanted: &mut dyn FnMut(Peek, Direction) -> bool,
         out: &mut Vec<(Self::Ref<'a>, Direction)>,
     ) -> Option<u64> {
-        let guard = rcu::pin();
-        let mut found = Vec::new();
-        let next = self
-            .table
-            .step(&guard, cursor, &|x| self.rehash(x), &mut found);
-        for (hash, x) in found {
-            let dir = Direction::from_bit(x);
-            if !wanted(self.peek(x).peek(), dir) {
-                continue;
-            }
-            let Some(r) = self.pool.try_get(x >> 1).map(NullsRef) else {
-                continue;
-            };
-            // If it has become another entry meanwhile, that one is or will be shown at its own place.
-            if r.is_confirmed() && r.hash(dir) == hash {
-                out.push((r, dir));
-            }
-        }
-        next
+        self.show(cursor, u64::MAX, wanted, out)
     }
 
     fn cursor_at(&self, hash: u64) -> u64 {
@@ -323,9 +343,13 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
     ) {
         let buckets = self.table.buckets() as u128;
         let bucket = (((u128::from(hash) * buckets) >> 64) + n as u128) % buckets;
-        // The least hash of that bucket.
-        let cursor = (bucket << 64).div_ceil(buckets) as u64;
-        self.step(cursor, wanted, out);
+        let least = |bucket: u128| (bucket << 64).div_ceil(buckets);
+        self.show(
+            least(bucket) as u64,
+            (least(bucket + 1) - 1) as u64,
+            wanted,
+            out,
+        );
     }
 
     fn len(&self) -> usize {

@@ -1,0 +1,324 @@
+"""Gathers every figure that the paper states into one JSON file.
+
+Sources are what other commands of this repository wrote: the raw and derived results of `bench-results`, the tables that
+`loom-tests` put into its README, and constants, models and orderings as the sources declare them. Nothing is measured
+here. A figure is a number under a name; the text asks for names, and a name that is not there fails the build.
+
+Names of timings are those of `bench-results`: `lookup/throughput/uniform/hit/u64/1000/x1/grown|dashmap|ns`, with
+`…|low` and `…|high` beside `…|ns`. The full comparison wins over the small ones where both have a row.
+"""
+
+import csv
+import gzip
+import json
+import re
+import statistics
+import struct
+import tarfile
+from pathlib import Path
+
+
+class Stale(Exception):
+    """What is derived does not agree with what it was derived from."""
+
+
+def raw_file(results):
+    """The raw results that the report is made from: a full run before a quick one, then the one begun last."""
+    best = None
+    for path in results.glob("*.jsonl"):
+        for text in path.read_text().splitlines():
+            line = json.loads(text)
+            if line.get("line") == "environment":
+                key = (line["plan"] == "full", line["environment"]["date"], str(path))
+                best = max(best, (key, path)) if best else (key, path)
+                break
+    return best[1] if best else None
+
+
+def median_of(lines, spec_filter):
+    return statistics.median(x for x in lines if spec_filter(x))
+
+
+def full_run(results, out, sources):
+    """The comparison of `cargo run -p bench-results`, by way of its derived table, which must agree with the raw data."""
+    raw, derived = raw_file(results), results / "derived.csv"
+    if raw is None or not derived.exists():
+        return None
+    samples, begins, failures = {}, [], 0
+    for number, text in enumerate(raw.read_text().splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue  # the last line of a run that was cut short
+        if line["line"] == "environment":
+            begins.append(line)
+        elif line["line"] == "failure":
+            failures += 1
+        elif line["line"] == "sample":
+            values = line.get("values", {})
+            for metric, value in values.items():
+                if isinstance(value, (int, float)):
+                    samples.setdefault((line["spec"]["contender"], metric), []).append(value)
+    for row in csv.DictReader(derived.open()):
+        name = f"{row['row']}|{row['contender']}|{row['metric']}"
+        out[name] = float(row["median"])
+        out[f"{row['row']}|{row['contender']}|{row['metric']}.low"] = float(row["low95"])
+        out[f"{row['row']}|{row['contender']}|{row['metric']}.high"] = float(row["high95"])
+        out[f"{row['row']}|{row['contender']}|{row['metric']}.n"] = int(row["n"])
+        known = samples.get((row["contender"], row["metric"]))
+        # An odd number of samples has one of them as its median.
+        if known is not None and int(row["n"]) % 2 and not any(
+            abs(v - float(row["median"])) <= 1e-9 * max(1.0, abs(v)) for v in known
+        ):
+            raise Stale(f"{derived.name} has {name} = {row['median']}, which no sample of {raw.name} is: run the report again")
+    sources["run"] = {
+        "file": raw.name,
+        "plan": begins[-1]["plan"],
+        "environment": begins[-1]["environment"],
+        "busy_ok": any(b.get("busy_ok") for b in begins),
+        "versions": begins[-1].get("versions", []),
+        "failures": failures,
+    }
+    return sources["run"]
+
+
+def ratios(results, out, sources):
+    """The small comparison with dashmap: `ratios*.json`."""
+    for path in sorted(results.glob("ratios*.json")):
+        data = json.loads(path.read_text())
+        sources.setdefault("ratios", []).append({"file": path.name, "environment": data["environment"]})
+        for row in data["rows"]:
+            figure = row["figure"]
+            work = f"lookup/throughput/uniform/{figure}" if figure in ("hit", "miss") else figure
+            name = f"{work}/u64/{row['entries']}/x{row['threads']}/{row['build']}"
+            for contender, times in row["nanoseconds"].items():
+                key = f"{name}|{contender}|ns"
+                if key in out:
+                    continue
+                out[key] = statistics.median(times)
+                out[key + ".low"], out[key + ".high"], out[key + ".n"] = min(times), max(times), len(times)
+
+
+def growth(results, out, sources):
+    """Single insertions while a map grows: `growth.json`. Of several growths the median, and of maxima the largest."""
+    path = results / "growth.json"
+    if not path.exists():
+        return
+    data = json.loads(path.read_text())
+    sources["growth"] = {"file": path.name, "environment": data["environment"]}
+    groups = {}
+    for g in data["growths"]:
+        groups.setdefault((g["contender"], g["threads"]), []).append(g)
+    for (contender, threads), runs in groups.items():
+        name = f"growth/x{threads}|{contender}"
+        out[f"{name}|entries"] = runs[0]["entries"]
+        out[f"{name}|runs"] = len(runs)
+        out[f"{name}|seconds"] = statistics.median(r["seconds"] for r in runs)
+        for q in ("p50", "p99", "p99_9", "p99_99"):
+            out[f"{name}|{q}"] = statistics.median(r["insert"][q] for r in runs)
+        out[f"{name}|max"] = max(r["insert"]["max"] for r in runs)
+        out[f"{name}|floor_max"] = max(r["floor"]["max"] for r in runs)
+        moved = [r["most_moved"] for r in runs if r["most_moved"] is not None]
+        if moved:
+            out[f"{name}|most_moved"] = max(moved)
+
+
+def instructions(results, out, sources):
+    """Instruction counts: `instructions.json`."""
+    path = results / "instructions.json"
+    if not path.exists():
+        return
+    data = json.loads(path.read_text())
+    sources["instructions"] = {"file": path.name, "environment": data["environment"]}
+    for row, counts in data["counts"].items():
+        for metric, value in counts.items():
+            out[f"count/{row}|{metric}"] = value
+
+
+CONSTANTS = {
+    # name: (file, pattern); `if cfg!(nulls_loom) { small } else { real }` yields the real one.
+    "slots": ("table/src/raw/line.rs", r"const SLOTS: usize = if cfg!\(nulls_loom\) \{ 2 \} else \{ (\d+) \}"),
+    "share": ("table/src/raw/resize.rs", r"const SHARE: usize = if cfg!\(nulls_loom\) \{ 1 \} else \{ (\d+) \}"),
+    "slice_kib": ("table/src/raw/resize.rs", r"const SLICE: usize = (\d+) << 10"),
+    "fill": ("table/src/raw/mod.rs", r"const FILL: usize = if cfg!\(nulls_loom\) \{ 1 \} else \{ (\d+) \}"),
+    "fraction_bits": ("table/src/raw/array.rs", r"const FRACTION_BITS: u32 = (\d+)"),
+    "batch": ("table/src/raw/find.rs", r"const BATCH: usize = (\d+)"),
+    "retire_batch": ("table/src/rcu/garbage.rs", r"const MAX_BATCH: usize = if cfg!\(nulls_loom\) \{ 1 \} else \{ (\d+) \}"),
+    "slab_offset_bits": ("table/src/slab/mod.rs", r"const OFFSET_BITS: u32 = if cfg!\(nulls_loom\) \{ 3 \} else \{ (\d+) \}"),
+}
+
+
+def constants(root, out):
+    """Constants of the design, as the sources have them."""
+    for name, (file, pattern) in CONSTANTS.items():
+        found = re.search(pattern, (root / file).read_text())
+        if found is None:
+            raise Stale(f"{file} no longer declares what the paper calls {name}")
+        out[f"const|{name}"] = int(found[1])
+
+
+def section(text, name):
+    """The lines of a generated table of the README: lists of cells, without the head."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end {name} -->", text, re.S)
+    if found is None:
+        return [], ""
+    rows = []
+    for line in found[1].splitlines():
+        if line.startswith("|") and not set(line) <= set("|- "):
+            rows.append([c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return rows, found[1]
+
+
+def number(text):
+    found = re.search(r"\d[\d,]*(\.\d+)?", text)
+    return float(found[0].replace(",", "")) if found else None
+
+
+def declared_models(folder):
+    """Names of the models in the sources, those wrong on purpose aside."""
+    names = set()
+    for path in sorted(folder.rglob("*.rs")):
+        text = path.read_text()
+        names.update(re.findall(r'^\s+name: "([a-z0-9-]+/[a-z0-9-]+)"', text, re.M))
+        for pair in re.findall(r'pair!\(\s*"([a-z0-9-]+)"', text):
+            names.update((f"kernel/{pair}", f"kernel/{pair}-bug"))
+    return names
+
+
+def models(root, out, tables, sources):
+    """What `loom-tests` declares, and the tables of its last whole runs."""
+    folder = root / "loom-tests"
+    names = declared_models(folder / "models")
+    kernel = {n for n in names if n.startswith("kernel/")}
+    litmus = {n for n in names if n.startswith("litmus/")}
+    shipped = names - kernel - litmus
+    out["models|declared"] = len(shipped)
+    out["models|litmus"] = len(litmus)
+    out["models|kernel"] = len(kernel)
+    bugs = {m[1] for n in kernel if (m := re.match(r"kernel/(g\d+)-.*-bug$", n))}
+    out["models|kernel_bugs"] = len(bugs)
+    out["models|files"] = len({n.split("/")[0] for n in shipped})
+    for file in sorted({n.split("/")[0] for n in shipped}):
+        tables.setdefault("models_by_file", []).append([file, sum(n.startswith(file + "/") for n in shipped)])
+
+    order = (root / "table/src/sync/order.rs").read_text()
+    orders = re.findall(r"^    ([a-z_0-9]+): (Relaxed|Acquire|Release|AcqRel|SeqCst);", order, re.M)
+    out["orderings|all"] = len(orders)
+    out["orderings|strong"] = sum(o != "Relaxed" for _, o in orders)
+    seeded = set()
+    for path in (root / "table/src").rglob("*.rs"):
+        for line in path.read_text().splitlines():
+            if not line.lstrip().startswith("//"):
+                seeded.update(re.findall(r'mutant\("([^"]+)"', line))
+    out["mutants|seeded"] = len(seeded)
+    out["mutants|all"] = len(seeded) + out["orderings|strong"]
+    survivors = [l for l in (folder / "survivors.txt").read_text().splitlines() if l.strip() and not l.startswith("#")]
+    out["mutants|excused"] = len(survivors)
+
+    coverage = root / "table/docs/coverage.md"
+    if coverage.exists():
+        rows = [l for l in coverage.read_text().split("## Unsafe code")[-1].splitlines() if l.startswith("| `")]
+        out["unsafe|places"] = len(rows)
+        out["unsafe|blocks"] = sum(int(l.split("|")[3]) for l in rows)
+
+    readme = (folder / "README.md").read_text()
+    rows, _ = section(readme, "models")
+    rows = [r for r in rows if r[0].startswith("`")]
+    run = {r[0].strip("`") for r in rows}
+    if run:
+        if run - litmus != shipped:
+            raise Stale(f"loom-tests/README.md lists other models than the sources: {sorted((run - litmus) ^ shipped)[:5]}")
+        head = re.search(r"<!-- models -->\n(\|.*)", readme)[1]
+        at = [c.strip() for c in head.split("|")[1:-1]].index("executions")
+        out["models|executions"] = sum(number(r[at]) or 0 for r in rows)
+        tables["models"] = rows
+        sources["models"] = "loom-tests/README.md"
+    rows, _ = section(readme, "full")
+    rows = [r for r in rows if r[0].startswith("`")]
+    if rows:
+        out["models|full_executions"] = sum(number(r[2]) or 0 for r in rows)
+        out["models|full_most"] = max(number(r[2]) or 0 for r in rows)
+    rows, _ = section(readme, "kernel")
+    if rows:
+        tables["kernel"] = [r for r in rows if r[0].startswith("`")]
+    _, text = section(readme, "matrix")
+    found = re.search(r"(\d+) of (\d+) mutants caught, (\d+) survive with a written reason", text)
+    if found:
+        out["matrix|caught"], out["matrix|tried"], out["matrix|excused"] = (int(x) for x in found.groups())
+        if out["matrix|tried"] != out["mutants|all"]:
+            raise Stale(f"the kill matrix has {found[2]} mutants, the sources have {out['mutants|all']}: run it again")
+        sources["matrix"] = "loom-tests/README.md"
+
+
+def packets_of(data):
+    """The number of packets in a capture: classic pcap of either byte order."""
+    if data[:2] == b"\x1f\x8b":
+        data = gzip.decompress(data)
+    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
+    at, n = 24, 0
+    while at + 16 <= len(data):
+        at += 16 + struct.unpack(order + "I", data[at + 8:at + 12])[0]
+        n += 1
+    return n
+
+
+def recordings(root, out, tables):
+    """Recordings of the kernel in the tests: how many, of which families, how many packets."""
+    found = {}
+    for archive in sorted((root / "conntrack/tests/recordings").glob("*.tar.gz")):
+        with tarfile.open(archive) as tar:
+            members = {m.name: m for m in tar.getmembers()}
+            for name in members:
+                case, _, file = name.rpartition("/")
+                if file == "meta.json":
+                    meta = json.load(tar.extractfile(members[name]))
+                    captures = [n for n in members if re.fullmatch(re.escape(case) + r"/packets\.pcap(\.gz)?", n)]
+                    found[case] = (meta, sum(packets_of(tar.extractfile(members[c]).read()) for c in captures))
+    for meta in sorted((root / "conntrack/nct/tests/recordings").glob("*/meta.json")):
+        captures = [p for p in meta.parent.iterdir() if re.fullmatch(r"packets\.pcap(\.gz)?", p.name)]
+        found[meta.parent.name] = (json.loads(meta.read_text()), sum(packets_of(p.read_bytes()) for p in captures))
+    if not found:
+        raise Stale("no recordings in the tests")
+    fixed = {k: v for k, v in found.items() if not v[0].get("config", {}).get("nondeterministic")}
+    families = {}
+    for case, (meta, packets) in fixed.items():
+        family = meta.get("family") or case.rsplit("-", 2)[0]
+        cases, sum_ = families.get(family, (0, 0))
+        families[family] = (cases + 1, sum_ + packets)
+    out["recordings|all"] = len(found)
+    out["recordings|compared"] = len(fixed)
+    out["recordings|packets"] = sum(p for _, p in fixed.values())
+    out["recordings|families"] = len(families)
+    out["recordings|real"] = sum(k.startswith("real_pcap") for k in fixed)
+    tables["recordings"] = [[f, *v] for f, v in sorted(families.items())]
+
+
+def dependencies(root, out):
+    """Versions of the peers, from the lock file."""
+    versions = {}
+    for name, version in re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', (root / "Cargo.lock").read_text()):
+        versions[name] = version
+    return {n: versions[n] for n in ("dashmap", "papaya", "scc", "flurry", "loom", "shuttle") if n in versions}
+
+
+def collect(root):
+    """Everything: `values` by name, `tables`, `sources`."""
+    out, tables, sources = {}, {}, {}
+    results = root / "bench-results/results"
+    full_run(results, out, sources)
+    ratios(results, out, sources)
+    growth(results, out, sources)
+    instructions(results, out, sources)
+    constants(root, out)
+    models(root, out, tables, sources)
+    recordings(root, out, tables)
+    sources["versions"] = dependencies(root, out)
+    if "run" not in sources and "ratios" not in sources:
+        raise Stale("bench-results/results holds no timings")
+    rows = []
+    for key in out:
+        row, _, rest = key.partition("|")
+        if rest.endswith("|ns") and row not in rows:
+            rows.append(row)
+    tables["rows"] = rows
+    return {"values": out, "tables": tables, "sources": sources}
