@@ -129,6 +129,9 @@ impl Run {
 fn command(program: &Program, args: &[String]) -> Command {
     let mut c = Command::new(&program.path);
     c.args(args).env("RUST_BACKTRACE", "0");
+    // Read by programs under ThreadSanitizer only.
+    let suppressions = concat!(env!("CARGO_MANIFEST_DIR"), "/tsan-suppressions.txt");
+    c.env("TSAN_OPTIONS", format!("suppressions={suppressions}"));
     // The checker reads its limits from the environment too; ours are the only ones.
     for (k, _) in std::env::vars_os() {
         if k.to_string_lossy().starts_with("LOOM_") {

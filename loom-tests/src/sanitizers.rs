@@ -2,7 +2,7 @@
 //!
 //! No standard library is rebuilt: what std does is not instrumented, which ThreadSanitizer makes up for by intercepting the
 //! calls into the C library. It does not understand fences; the table needs none of its own to order ordinary memory, since
-//! every hand-over of it is also a release that is acquired. So no suppressions are in use.
+//! every hand-over of it is also a release that is acquired. The only suppressions are of std's own thread handles.
 
 use crate::report::{Table, grouped};
 use crate::runner::{self, Run};

@@ -41,6 +41,15 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         })
     }
 
+    /// As [`HashMapRef::contains_key`](super::HashMapRef::contains_key).
+    #[inline(always)]
+    pub fn contains_key_with<Q>(&self, key: &Q, guard: &Guard) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.get_with(key, guard).is_some()
+    }
+
     /// As [`HashMapRef::get_many`](super::HashMapRef::get_many).
     pub fn get_many_with<'g, Q>(
         &'g self,
