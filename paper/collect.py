@@ -200,6 +200,7 @@ def models(root, out, tables, sources):
     out["models|files"] = len({n.split("/")[0] for n in shipped})
     for file in sorted({n.split("/")[0] for n in shipped}):
         tables.setdefault("models_by_file", []).append([file, sum(n.startswith(file + "/") for n in shipped)])
+    tables["model_names"] = sorted(names)
 
     order = (root / "table/src/sync/order.rs").read_text()
     orders = re.findall(r"^    ([a-z_0-9]+): (Relaxed|Acquire|Release|AcqRel|SeqCst);", order, re.M)
@@ -231,7 +232,8 @@ def models(root, out, tables, sources):
         head = re.search(r"<!-- models -->\n(\|.*)", readme)[1]
         at = [c.strip() for c in head.split("|")[1:-1]].index("executions")
         out["models|executions"] = sum(number(r[at]) or 0 for r in rows)
-        tables["models"] = rows
+        for entry in tables["models_by_file"]:
+            entry.append(sum(number(r[at]) or 0 for r in rows if r[0].startswith(f"`{entry[0]}/")))
         sources["models"] = "loom-tests/README.md"
     rows, _ = section(readme, "full")
     rows = [r for r in rows if r[0].startswith("`")]
@@ -240,7 +242,10 @@ def models(root, out, tables, sources):
         out["models|full_most"] = max(number(r[2]) or 0 for r in rows)
     rows, _ = section(readme, "kernel")
     if rows:
-        tables["kernel"] = [r for r in rows if r[0].startswith("`")]
+        # Name, what holds once it is fixed, executions of the fixed variant; those with both variants.
+        both = [r for r in rows if r[0].startswith("`") and "executions" in r[2] and r[3].startswith("caught")]
+        tables["kernel"] = [[r[0].strip("`").removeprefix("kernel/"), r[1], int(number(r[2]))] for r in both]
+        tables["kernel"].sort(key=lambda r: int(re.match(r"g(\d+)", r[0])[1]))
     _, text = section(readme, "matrix")
     found = re.search(r"(\d+) of (\d+) mutants caught, (\d+) survive with a written reason", text)
     if found:

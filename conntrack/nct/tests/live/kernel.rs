@@ -15,6 +15,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 /// States in the order of their numbers in the DSCP field; each has room for three directions.
 pub(crate) const STATES: [&str; 5] = ["invalid", "new", "established", "related", "untracked"];
 
+/// Seconds that fragments wait, and other things that must not end while packets are compared.
+pub(crate) const LONG_TIME: u32 = 3000;
+
 /// A side of the router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -176,6 +179,7 @@ impl Kernel {
             ("net/ipv4/conf/default/send_redirects", "0"),
             ("net/ipv6/conf/default/accept_dad", "0"),
             ("net/ipv6/conf/default/router_solicitations", "0"),
+            ("net/ipv4/ipfrag_time", &LONG_TIME.to_string()),
         ] {
             sysctl(name, value)?;
         }
