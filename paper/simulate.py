@@ -76,6 +76,7 @@ def maglev(n):
 
 def moves(out):
     hashes = sorted(mix64(i) for i in range(1 << 17))
+    out["sim/move/samples"] = len(hashes)
     for n in MACHINES:
         before_m, after_m = maglev(n), maglev(n + 1)
         # Boundaries that move as little as they must: every machine gives an equal part of its interval away. With one
