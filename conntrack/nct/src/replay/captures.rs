@@ -1,6 +1,5 @@
 //! Replays capture files as one stream of forwarded packets.
 
-use std::fs;
 use std::io::Write;
 
 use nulls_conntrack::{Nanos, proc_fs};
@@ -10,7 +9,7 @@ use super::Failure;
 use super::case::{Config, NatChains};
 use super::record::seconds;
 use super::router::{Arrival, Outcome, Router};
-use super::settings::{self, Setting};
+use super::settings;
 use super::summary::Summary;
 use super::trace::{Effects, Entry, Line, Reasons, dir_name};
 use crate::capture::frame::{self, Payload};
@@ -25,7 +24,7 @@ pub(crate) fn run(options: &Replay, out: &mut impl Write) -> Result<bool, Failur
     let mut replay = Stream {
         router: Router::new(
             options.store,
-            &settings(options)?,
+            &settings::read(&options.sysctls, &options.sysctl)?,
             &Config::default(),
             NatChains::default(),
         )?,
@@ -63,19 +62,6 @@ pub(crate) fn run(options: &Replay, out: &mut impl Write) -> Result<bool, Failur
     eprintln!("{}", replay.summary);
     eprintln!("{} connections", replay.router.tracker().net().count());
     Ok(ok && !replay.summary.has_unknown_links())
-}
-
-fn settings(options: &Replay) -> Result<Vec<Setting>, String> {
-    let mut all = Vec::new();
-    for path in &options.sysctls {
-        let place = |e: String| format!("{}: {e}", path.display());
-        let text = fs::read_to_string(path).map_err(|e| place(e.to_string()))?;
-        all.extend(settings::file(&text).map_err(place)?);
-    }
-    for text in &options.sysctl {
-        all.push(settings::assignment(text)?);
-    }
-    Ok(all)
 }
 
 /// State of a replay across files.

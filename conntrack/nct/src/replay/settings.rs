@@ -1,5 +1,8 @@
 //! Settings by their kernel names, from the command line, sysctl.conf-like files and JSON.
 
+use std::fs;
+use std::path::PathBuf;
+
 /// A setting as the kernel names it below `net/netfilter`, and its value.
 pub(crate) type Setting = (String, String);
 
@@ -15,6 +18,20 @@ pub(crate) fn kernel_name(name: &str) -> String {
         Some(_) => name.to_owned(),
         None => format!("nf_conntrack_{name}"),
     }
+}
+
+/// What the command line gives: files first, then single assignments.
+pub(crate) fn read(files: &[PathBuf], assignments: &[String]) -> Result<Vec<Setting>, String> {
+    let mut all = Vec::new();
+    for path in files {
+        let place = |e: String| format!("{}: {e}", path.display());
+        let text = fs::read_to_string(path).map_err(|e| place(e.to_string()))?;
+        all.extend(file(&text).map_err(place)?);
+    }
+    for text in assignments {
+        all.push(assignment(text)?);
+    }
+    Ok(all)
 }
 
 /// Parses `name=value`.

@@ -1,6 +1,5 @@
 //! Frames in, connections out: what captures and live interfaces have in common.
 
-use std::fs;
 use std::io::Write;
 
 use nulls_conntrack::{Nanos, Tracker};
@@ -28,27 +27,15 @@ pub(crate) struct Engine {
     bytes: u64,
 }
 
-/// Settings as the command line gives them; files first.
-pub(crate) fn read_settings(s: &Settings) -> Result<Vec<Setting>, String> {
-    let mut all = Vec::new();
-    for path in &s.sysctls {
-        let place = |e: String| format!("{}: {e}", path.display());
-        let text = fs::read_to_string(path).map_err(|e| place(e.to_string()))?;
-        all.extend(settings::file(&text).map_err(place)?);
-    }
-    for text in &s.sysctl {
-        all.push(settings::assignment(text)?);
-    }
-    Ok(all)
-}
-
 impl Engine {
     /// An empty tracker with the kernel's settings, `first` and then those of the command line.
     pub(crate) fn new(s: &Settings, first: &[(&str, &str)]) -> Result<Self, Failure> {
         let first = first
             .iter()
             .map(|(name, value)| (settings::kernel_name(name), (*value).to_owned()));
-        let all: Vec<Setting> = first.chain(read_settings(s)?).collect();
+        let all: Vec<Setting> = first
+            .chain(settings::read(&s.sysctls, &s.sysctl)?)
+            .collect();
         Ok(Self {
             router: Router::new(s.store, &all, &Config::default(), NatChains::default())?,
             clock: 0,
