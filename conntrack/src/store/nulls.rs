@@ -6,6 +6,7 @@
 
 use super::{InsertError, Peek, Store};
 use crate::conn::Conn;
+use crate::sync::mutant;
 use crate::tuple::Direction;
 use crate::zone::{Key, Link};
 use ::nulls::pool::{Entry, Pool, Ref, Unique};
@@ -133,7 +134,7 @@ impl<U: Send + Sync> NullsStore<U> {
         }
         let r = NullsRef(self.pool.try_get(handle >> 1)?);
         // Again: it may have become another entry before the reference was taken.
-        r.matches(dir, key).then_some(r)
+        (r.matches(dir, key) || mutant("ct:key-not-compared-again")).then_some(r)
     }
 
     /// What a look-up may tell of what it found.
@@ -141,7 +142,7 @@ impl<U: Send + Sync> NullsStore<U> {
         (r, dir): (NullsRef<'a, U>, Direction),
         key: &Key,
     ) -> Option<(NullsRef<'a, U>, Direction)> {
-        if !r.is_confirmed() {
+        if !r.is_confirmed() && !mutant("ct:unconfirmed-is-visible") {
             // Linked, but its maker has not said so yet: for the rest of the world it is not there.
             return None;
         }
@@ -165,7 +166,10 @@ impl<U: Send + Sync> NullsStore<U> {
             link.hash,
             |x| {
                 winner = self.get(x, &link.key);
-                winner.is_some()
+                let seen = |w: &NullsRef<'_, U>| {
+                    w.is_confirmed() || !mutant("ct:clash-with-confirmed-only")
+                };
+                winner.as_ref().is_some_and(seen)
             },
             &|x| self.rehash(x),
         );
