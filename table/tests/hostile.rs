@@ -232,16 +232,16 @@ fn lies(hasher: Bad, lie: Lie, steps: u64) {
                             drop(pinned);
                             map.maintain().unwrap();
                             assert!(map.len() <= LIMIT);
-                            most.fetch_max(map.memory() as u64, Relaxed);
+                            most.fetch_max(map.stats().table.bytes as u64, Relaxed);
                         }
                     }
                 });
             }
         });
     });
-    // A few hundred entries, the largest table asked for, and some garbage.
+    // A few hundred entries and the largest table asked for; garbage, which a paused reader may keep for long, not counted.
     let most = most.into_inner();
-    assert!(most < 8 << 20, "{most} bytes");
+    assert!(most < 1 << 20, "{most} bytes");
     assert!(ledger.made() > 4 * LIMIT);
     // However little the map can find: the numbers agree, and nothing that is linked is dropped, or the reverse.
     ledger.assert_none_dropped_twice();

@@ -25,15 +25,12 @@ fn a_hundred_thousand_threads_share_a_few_records() {
     let _turn = turn();
     let before = rcu::readers();
     for _ in 0..12_500 {
-        thread::scope(|s| {
-            for _ in 0..8 {
-                s.spawn(|| drop(rcu::pin()));
-            }
-        });
+        // A scope may end before the thread-locals of its threads are destroyed; joining waits for that.
+        let threads = [(); 8].map(|()| thread::spawn(|| drop(rcu::pin())));
+        threads.into_iter().for_each(|t| t.join().unwrap());
     }
-    // A scope may end before the thread-locals of its threads are destroyed, so a few more than 8 can exist at once.
     let made = rcu::readers() - before;
-    assert!(made <= 64, "{made} records for 8 threads at a time");
+    assert!(made <= 8, "{made} records for 8 threads at a time");
 }
 
 #[test]
@@ -87,11 +84,14 @@ fn synchronize_waits_for_a_guard_in_another_thread() {
     is_pinned.recv().unwrap();
     let (done, is_done) = mpsc::channel();
     let waiter = thread::spawn(move || done.send(rcu::synchronize()).unwrap());
+    // The waiter has begun.
+    while rcu::oldest_reader().unwrap().behind == 0 {
+        thread::yield_now();
+    }
     assert!(
         is_done.recv_timeout(Duration::from_millis(50)).is_err(),
         "a reader is in its section"
     );
-    assert!(rcu::oldest_reader().unwrap().behind > 0);
     release.send(()).unwrap();
     assert_eq!(is_done.recv(), Ok(Ok(())));
     reader.join().unwrap();
@@ -229,5 +229,8 @@ fn a_forgotten_guard_leaks_and_does_no_other_harm() {
     thread::spawn(move || done.send(rcu::synchronize()));
     assert!(is_done.recv_timeout(Duration::from_millis(50)).is_err());
     assert_eq!(rcu::oldest_reader().map(|r| r.index), Some(oldest.index));
-    assert_eq!(oldest.thread_name(), None, "the thread is gone");
+    // The kernel takes a joined thread off its lists in its own time.
+    while oldest.thread_name().is_some() {
+        thread::yield_now();
+    }
 }

@@ -276,7 +276,8 @@ fn destructors_use_the_map() {
                     });
                 }
             });
-            assert!(DESTRUCTORS_WROTE.load(Relaxed) > 1000);
+            // Refused insertions alone, dropped on the spot, are more.
+            assert!(DESTRUCTORS_WROTE.load(Relaxed) > 100);
             map.pin().clear();
             map.maintain().unwrap();
             let pinned = map.pin();

@@ -78,13 +78,13 @@ fn resize_torture() {
             });
         }
         let mut rng = Xorshift(4242);
-        for _ in 0..600 {
+        // A busy machine may start the readers late.
+        for _ in (0..).take_while(|n| *n < 600 || reads.load(Relaxed) <= 1000) {
             map.resize(1 + (rng.next() % 3000) as usize).unwrap();
             map.maintain().unwrap();
         }
         stop.store(true, Relaxed);
     });
-    assert!(reads.load(Relaxed) > 1000);
     for k in 0..STABLE {
         assert_eq!(map.pin().get(&k), Some(&(k * 10)));
     }

@@ -20,7 +20,7 @@ fn a_hundred_thousand_threads() {
     let map: HashMap<u64, u64> = HashMap::new();
     for group in 0..GROUPS {
         thread::scope(|s| {
-            for t in 0..8 {
+            let threads = [0, 1, 2, 3, 4, 5, 6, 7].map(|t| {
                 let map = &map;
                 s.spawn(move || {
                     let k = (group * 8 + t) % 1000;
@@ -28,12 +28,14 @@ fn a_hundred_thousand_threads() {
                     pinned.insert(k, group);
                     assert!(pinned.get(&k).is_some_and(|v| *v <= group));
                     pinned.remove(&((k + 500) % 1000));
-                });
-            }
+                })
+            });
+            // Joining waits until a thread's locals are destroyed, too; the end of a scope does not.
+            threads.into_iter().for_each(|t| t.join().unwrap());
         });
     }
     assert_eq!(map.pin().iter().count(), map.len());
-    // At most eight, the main thread and the harness's read at once; some leave room for how they end.
+    // Eight at once; the rest are other tests'.
     assert!(rcu::readers() <= 40, "{} records", rcu::readers());
     assert!(
         rcu::oldest_reader().is_none(),
@@ -93,7 +95,7 @@ fn the_map_in_destructors_of_thread_locals() {
     in_time("late pins", || {
         for round in 0..ROUNDS {
             thread::scope(|s| {
-                for order in 0..4 {
+                let threads = [0, 1, 2, 3].map(|order| {
                     s.spawn(move || {
                         let key = (round * 4 + order) * 4;
                         if order != 1 && order != 3 {
@@ -104,8 +106,9 @@ fn the_map_in_destructors_of_thread_locals() {
                             map.pin().insert(key + 3, "between".into());
                         }
                         B.set(Some(Late(key + 2)));
-                    });
-                }
+                    })
+                });
+                threads.into_iter().for_each(|t| t.join().unwrap());
             });
         }
     });

@@ -104,10 +104,12 @@ mod tests {
     #[test]
     fn stripes_add_up() {
         let c = Counter::new(None);
-        let ticks = (0..1000).filter(|i| c.try_add(*i, 1).unwrap()).count();
-        assert_eq!(c.get(), 1000);
-        assert!(ticks >= 10);
-        for _ in 0..1000 {
+        let each = 10 * TICK as usize;
+        let n = each * c.stripes.len();
+        let ticks = (0..n).filter(|i| c.try_add(*i, 1).unwrap()).count();
+        assert_eq!(c.get(), n);
+        assert_eq!(ticks, 10 * c.stripes.len());
+        for _ in 0..n {
             c.sub(0, 1);
         }
         assert_eq!(c.get(), 0);

@@ -252,7 +252,7 @@ fn producer_and_consumer(slab: &Slab<Line>) {
     let stats = slab.stats();
     assert_eq!(stats.used, 0);
     // Without a look at the other shards it would be 200,000.
-    assert!(stats.free < 20_000, "{stats:?}");
+    assert!(stats.free < 100_000, "{stats:?}");
 }
 
 /// Each slot names its owner: a handle given out twice is seen at once.

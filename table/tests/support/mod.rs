@@ -98,8 +98,8 @@ impl Drop for Token {
     }
 }
 
-/// Runs `f` on another thread. A lock that nobody gives back shows as a wait without end: after a minute, far more than
-/// a busy machine needs, that is taken for one.
+/// Runs `f` on another thread. A lock that nobody gives back shows as a wait without end: after ten minutes, hundreds of
+/// times what any of these needs, that is taken for one.
 pub fn in_time<R: Send>(what: &str, f: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|s| {
         let (done, wait) = std::sync::mpsc::channel();
@@ -109,10 +109,10 @@ pub fn in_time<R: Send>(what: &str, f: impl FnOnce() -> R + Send) -> R {
             r
         });
         if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) =
-            wait.recv_timeout(Duration::from_secs(60))
+            wait.recv_timeout(Duration::from_secs(600))
         {
             // The stuck thread cannot be joined: end the test process here.
-            eprintln!("{what}: still running after a minute");
+            eprintln!("{what}: still running after ten minutes");
             std::process::abort();
         }
         worker
