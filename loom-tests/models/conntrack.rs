@@ -86,6 +86,8 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "conntrack/reuse-beside-the-collector",
         proves: "the collector that saw an expired entry does not take the living one that its memory became",
+        // Its mutant shows late in the search.
+        limit: 600,
         fast_bound: 1,
         full_bound: 2,
         floor: 50,

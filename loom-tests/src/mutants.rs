@@ -86,6 +86,8 @@ struct Mutant<'a> {
     name: &'a str,
     claimed: Vec<&'a Model>,
     tried: Vec<(&'a Model, Run)>,
+    /// The time was over before all that could catch it were tried.
+    cut_short: bool,
 }
 
 impl Mutant<'_> {
@@ -191,7 +193,8 @@ pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
         Ok(mutant)
     })?;
     let text = report(&results, &accepted, &mut tally);
-    if options.write && options.filters.is_empty() {
+    let whole = results.iter().all(|m| !m.cut_short);
+    if options.write && options.filters.is_empty() && whole {
         write_readme("matrix", &text)?;
     }
     Ok(tally)
@@ -219,13 +222,15 @@ fn try_mutant<'a>(
         name,
         claimed: claimed.clone(),
         tried: Vec::new(),
+        cut_short: false,
     };
-    if options.is_over() {
-        return Ok(mutant);
-    }
     for model in claimed {
         if extent == Extent::UntilCaught && !mutant.killers().is_empty() {
             break;
+        }
+        if options.is_over() {
+            mutant.cut_short = true;
+            return Ok(mutant);
         }
         let run = try_model(program, options, model, name)?;
         mutant.tried.push((model, run));
@@ -234,6 +239,10 @@ fn try_mutant<'a>(
         if extent == Extent::UntilCaught && !mutant.killers().is_empty()
             || extent == Extent::Claimed
         {
+            break;
+        }
+        if options.is_over() {
+            mutant.cut_short = true;
             break;
         }
         let run = run_one(program, options, model, Bound::Fast, Some(name))?;
@@ -253,9 +262,9 @@ fn report(
     let (mut killed, mut excused) = (0, 0);
     for m in results {
         let killers = m.killers();
-        if m.tried.is_empty() && !m.claimed.is_empty() {
+        if m.cut_short && killers.is_empty() {
             tally.skipped += 1;
-            notes.push(format!("{} was not tried: the time is over", m.name));
+            notes.push(format!("{}: the time is over", m.name));
             continue;
         }
         for model in &m.claimed {
