@@ -18,6 +18,7 @@
 use crate::clock::{Jiffies, Nanos};
 use crate::events::{self, Cache};
 use crate::helper::ftp::Lines;
+use crate::helper::pptp::Control;
 use crate::net::Net;
 use crate::policy::TimeoutPolicy;
 use crate::proto::Proto;
@@ -64,13 +65,27 @@ pub(crate) struct Kin {
     pub(crate) parent: Option<Arc<()>>,
     /// What the FTP helper remembers.
     pub(crate) lines: Lines,
+    /// What the PPTP helper remembers.
+    pptp: Option<Box<Control>>,
     /// Shifts of the sequence numbers, original and reply.
     pub(crate) seqadj: [SeqAdj; 2],
     /// Interface whose address the source became; 0: none.
     pub(crate) masqueraded_by: u32,
 }
 
+impl Kin {
+    /// Made on first use.
+    pub(crate) fn pptp(&mut self) -> &mut Control {
+        self.pptp.get_or_insert_default()
+    }
+}
+
 impl Inner {
+    /// What the PPTP helper remembers, if this is one of its connections.
+    pub(crate) fn pptp(&mut self) -> Option<&mut Control> {
+        self.kin.as_mut()?.pptp.as_deref_mut()
+    }
+
     /// Made on first use.
     pub(crate) fn kin(&mut self) -> &mut Kin {
         self.kin.get_or_insert_default()

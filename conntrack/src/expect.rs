@@ -40,6 +40,8 @@ pub struct Expectation {
     pub helper: Option<&'static str>,
     /// How the connection is translated when it comes.
     pub follow: Option<Follow>,
+    /// When the connection comes, whatever expects this one need not be expected any more: the other direction of a PPTP call.
+    pub twin: Option<Tuple>,
 }
 
 impl Expectation {
@@ -55,6 +57,7 @@ impl Expectation {
             permanent: false,
             helper: None,
             follow: None,
+            twin: None,
         }
     }
 
@@ -102,10 +105,21 @@ pub struct Expected {
 /// Translation of an announced connection, as its master is (`nf_nat_follow_master`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Follow {
-    /// Its source becomes this address.
-    pub src: IpAddr,
-    /// Its destination becomes this address and port.
-    pub dst: (IpAddr, u16),
+    /// Its source becomes this address, and this port (or key) if one is named.
+    pub src: (IpAddr, Option<u16>),
+    /// Its destination, likewise.
+    pub dst: (IpAddr, Option<u16>),
+}
+
+impl Follow {
+    /// From `src`, whatever the port, to `dst` and `port`.
+    #[must_use]
+    pub const fn new(src: IpAddr, dst: IpAddr, port: u16) -> Self {
+        Self {
+            src: (src, None),
+            dst: (dst, Some(port)),
+        }
+    }
 }
 
 /// What a helper allows its connections (`struct nf_conntrack_expect_policy`).
@@ -372,6 +386,9 @@ impl<S: Store> Tracker<S> {
             || self.drop_notes(&mut expect.notes.lock(), now, |n| n.serial == note.serial) == 1;
         mine.then(|| {
             self.net().stats.inc(Stat::ExpectNew);
+            if let Some(twin) = &note.what.twin {
+                self.unexpect(twin, zone, now);
+            }
             Inheritance {
                 master: note.master.key.tuple,
                 parent: Arc::clone(&master.inner().kin().children),
@@ -380,6 +397,21 @@ impl<S: Store> Tracker<S> {
                 follow: note.what.follow,
             }
         })
+    }
+
+    /// Forgets what the connection that begins with `tuple` would fulfil (`nf_ct_unexpect_related`). False: nothing expects it.
+    pub fn unexpect(&self, tuple: &Tuple, zone: Zone, now: Nanos) -> bool {
+        if !self.expect.any() {
+            return false;
+        }
+        let mut notes = self.expect.notes.lock();
+        let place = (tuple.dst(), tuple.dst_l4(), tuple.protonum());
+        let there = notes.places.get(&place).into_iter().flatten().rev();
+        let serial = there
+            .filter(|n| n.deadline > now && n.zone.id == zone.id && n.what.fits(tuple))
+            .map(|n| n.serial)
+            .next();
+        serial.is_some() && self.drop_notes(&mut notes, now, |n| Some(n.serial) == serial) == 1
     }
 
     /// A connection goes, and what it expected with it (`nf_ct_remove_expectations`).

@@ -1,8 +1,10 @@
 //! One network namespace: its number, knobs, counters and count of entries.
 
+use crate::helper::keymap::Keymap;
 use crate::nat::source::Sources;
 use crate::stats::Stats;
 use crate::sysctl::Sysctls;
+use crate::tuple::{Tuple, ipproto};
 use crate::zone::NetId;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +15,8 @@ pub struct Net {
     pub(crate) sysctl: Sysctls,
     pub(crate) stats: Stats,
     pub(crate) sources: Sources,
+    /// Calls of PPTP, which complete the tuples of GRE packets.
+    pub(crate) keymap: Keymap,
     count: AtomicUsize,
 }
 
@@ -21,6 +25,15 @@ impl Net {
         Self {
             id,
             ..Self::default()
+        }
+    }
+
+    /// A packet's tuple with what only the namespace knows of it: the source key of a PPTP call.
+    pub(crate) fn complete(&self, t: Tuple) -> Tuple {
+        if t.protonum() == ipproto::GRE {
+            self.keymap.complete(t)
+        } else {
+            t
         }
     }
 

@@ -119,8 +119,8 @@ fn sack_edges(header: &[u8]) -> Vec<usize> {
     edges
 }
 
-/// Replaces bytes of a TCP packet's payload and repairs lengths and checksums (`nf_nat_mangle_tcp_packet`). Returns the growth; `None` when the packet
-/// would become too long.
+/// Replaces bytes of a TCP or UDP packet's payload and repairs lengths and checksums; a UDP packet without one stays without. Returns the growth;
+/// `None` when the packet is too short for that, or would become too long.
 pub(crate) fn mangle<S: Store>(
     pkt: &mut Packet<'_, '_, S>,
     from: usize,
@@ -128,8 +128,12 @@ pub(crate) fn mangle<S: Store>(
     new: &[u8],
 ) -> Option<i32> {
     let family = pkt.family();
-    let (_, at) = parse::l4proto(pkt.data(), 0, family)?;
+    let (protonum, at) = parse::l4proto(pkt.data(), 0, family)?;
+    let field = at + if protonum == ipproto::TCP { 16 } else { 6 };
     let mut data = pkt.data().to_vec();
+    if data.len() < field + 2 || data.len() < from + len {
+        return None;
+    }
     data.splice(from..from + len, new.iter().copied());
     match family {
         Family::Ipv4 => {
@@ -145,18 +149,25 @@ pub(crate) fn mangle<S: Store>(
             data[4..6].copy_from_slice(&payload.to_be_bytes());
         }
     }
-    data[at + 16..at + 18].fill(0);
-    let ends = parse::outer_addrs(&data, family)?;
-    let pseudo = checksum::pseudo(
-        ends.src(),
-        ends.dst(),
-        ipproto::TCP,
-        (data.len() - at) as u32,
-    );
-    let sum = !checksum::fold(checksum::sum(&data[at..], pseudo));
-    data[at + 16..at + 18].copy_from_slice(&sum.to_be_bytes());
+    let length = data.len() - at;
+    let mut summed = true;
+    if protonum == ipproto::UDP {
+        data[at + 4..at + 6].copy_from_slice(&u16::try_from(length).ok()?.to_be_bytes());
+        summed = data[field..field + 2] != [0, 0];
+    }
+    if summed {
+        data[field..field + 2].fill(0);
+        let ends = parse::outer_addrs(&data, family)?;
+        let pseudo = checksum::pseudo(ends.src(), ends.dst(), protonum, length as u32);
+        let sum = match !checksum::fold(checksum::sum(&data[at..], pseudo)) {
+            // 0 would mean that there is none.
+            0 if protonum == ipproto::UDP => u16::MAX,
+            sum => sum,
+        };
+        data[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        pkt.set_mangled();
+    }
     pkt.set_data(data);
-    pkt.set_mangled();
     Some(new.len() as i32 - len as i32)
 }
 

@@ -2,19 +2,14 @@
 //!
 //! Only the first line of a packet is read, and only if the packet begins a line: that is, if its sequence number follows a line end seen before.
 
-use super::{announce, refuse, settled, tcp_payload};
-use crate::expect::{ExpectError, Expectation, Follow, Policy};
-use crate::nat;
+use super::{announce, refuse, rewrite, settled, tcp_payload};
+use crate::expect::{Expectation, Follow, Policy};
 use crate::packet::{Packet, Verdict};
-use crate::seqadj;
 use crate::status;
 use crate::store::Store;
 use crate::tracker::Tracker;
 use crate::tuple::{Direction, Family, ipproto};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// Ports tried when the announced one is expected by another connection already.
-const PORTS_TRIED: usize = 128;
 
 const POLICY: Policy = Policy {
     class: 0,
@@ -118,37 +113,12 @@ fn expect<S: Store>(
     if !conn.has(status::SRC_NAT | status::DST_NAT) {
         return announce(ct, pkt, what, POLICY, "ftp");
     }
-    what.follow = Some(Follow {
-        src: mine.dst(),
-        dst: (mine.src(), port),
-    });
-    // The port may be taken by what another connection expects.
-    let now = pkt.now();
-    let range = u16::MAX - port;
-    what.dport = port;
-    let mut noted = ct.expect(conn, what, POLICY, now);
-    for _ in 0..usize::from(range).min(PORTS_TRIED) {
-        if noted != Err(ExpectError::Busy) {
-            break;
-        }
-        what.dport = port + nat::random() % range;
-        noted = ct.expect(conn, what, POLICY, now);
-    }
-    // Port 0 is what the kernel's search says when it has found none, even if it was asked for.
-    if noted.is_err() || what.dport == 0 {
-        refuse(pkt, "ftp", "all ports in use");
-        return Verdict::Drop;
-    }
-    let text = place.form.text(what.dst, what.dport);
-    let Some(growth) = seqadj::mangle(pkt, place.at, place.len, text.as_bytes()) else {
-        refuse(pkt, "ftp", "cannot mangle packet");
+    what.follow = Some(Follow::new(mine.dst(), mine.src(), port));
+    let Some(port) = rewrite::find_port(ct, pkt, what, POLICY, "ftp") else {
         return Verdict::Drop;
     };
-    if let Some(conn) = pkt.conn().filter(|_| growth != 0) {
-        conn.inner().kin().seqadj[dir.index()].grow(seq, growth);
-        conn.set_status(status::SEQ_ADJUST);
-    }
-    Verdict::Accept
+    let text = place.form.text(what.dst, port);
+    rewrite::tcp(pkt, place.at, place.len, text.as_bytes(), seq, "ftp")
 }
 
 /// Where an announcement stands in the payload, and how it is written.

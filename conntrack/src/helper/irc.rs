@@ -1,8 +1,9 @@
 //! IRC: a client offers another one a direct connection (DCC) to a port of its own.
 
-use super::{announce, find, number, settled, tcp_payload};
-use crate::expect::{Expectation, Policy};
+use super::{announce, find, number, rewrite, settled, tcp_payload};
+use crate::expect::{Expectation, Follow, Policy};
 use crate::packet::{Packet, Verdict};
+use crate::status;
 use crate::store::Store;
 use crate::tracker::Tracker;
 use crate::tuple::{Direction, ipproto};
@@ -24,7 +25,7 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
     if settled(pkt) != Some(Direction::Original) {
         return Verdict::Accept;
     }
-    let (Some((_, payload)), Some(conn)) = (tcp_payload(pkt), pkt.conn()) else {
+    let (Some((seq, payload)), Some(conn)) = (tcp_payload(pkt), pkt.conn()) else {
         return Verdict::Accept;
     };
     let (ours, answers) = (
@@ -33,20 +34,42 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
     );
     let offer = offers(&payload[..payload.len().min(SEARCHED)])
         .into_iter()
-        .find(|(addr, port)| {
+        .find(|offer| {
             // An offer of somebody else's address is a forgery.
-            let addr = IpAddr::from(*addr);
-            *port != 0 && (addr == ours.src() || addr == answers.dst())
+            let addr = IpAddr::from(offer.addr);
+            offer.port != 0 && (addr == ours.src() || addr == answers.dst())
         });
-    let Some((_, dport)) = offer else {
+    let Some(offer) = offer else {
         return Verdict::Accept;
     };
-    let what = Expectation::new(None, answers.dst(), ipproto::TCP, dport);
-    announce(ct, pkt, what, POLICY, "irc")
+    let mut what = Expectation::new(None, answers.dst(), ipproto::TCP, offer.port);
+    if !conn.has(status::SRC_NAT | status::DST_NAT) {
+        return announce(ct, pkt, what, POLICY, "irc");
+    }
+    let IpAddr::V4(known_as) = answers.dst() else {
+        return Verdict::Accept;
+    };
+    what.follow = Some(Follow::new(ours.dst(), ours.src(), offer.port));
+    let at = pkt.data().len() - payload.len() + offer.at;
+    let Some(port) = rewrite::find_port(ct, pkt, what, POLICY, "irc") else {
+        return Verdict::Drop;
+    };
+    let text = format!("{} {port}", known_as.to_bits());
+    rewrite::tcp(pkt, at, offer.len, text.as_bytes(), seq, "irc")
 }
 
-/// Addresses and ports that the first message of `text` could mean.
-pub(super) fn offers(text: &[u8]) -> Vec<(Ipv4Addr, u16)> {
+/// An address and a port, and which bytes of the text name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    pub(super) addr: Ipv4Addr,
+    pub(super) port: u16,
+    at: usize,
+    len: usize,
+}
+
+/// What the first message of `text` could offer.
+pub(super) fn offers(text: &[u8]) -> Vec<Offer> {
+    let whole = text.len();
     let blanks = text
         .iter()
         .take_while(|b| matches!(b, b' ' | b'\r' | b'\n'))
@@ -70,12 +93,12 @@ pub(super) fn offers(text: &[u8]) -> Vec<(Ipv4Addr, u16)> {
     let verbs = [&b"SEND "[..], b"CHAT ", b"MOVE ", b"TSEND ", b"SCHAT "];
     verbs
         .iter()
-        .filter_map(|verb| offer(rest.strip_prefix(*verb)?))
+        .filter_map(|verb| offer(rest.strip_prefix(*verb)?, whole))
         .collect()
 }
 
-/// `name 3221225994 54000 …`: address and port behind the first blank.
-fn offer(text: &[u8]) -> Option<(Ipv4Addr, u16)> {
+/// `name 3221225994 54000 …`: address and port behind the first blank. `text` is the end of `whole` bytes.
+fn offer(text: &[u8], whole: usize) -> Option<Offer> {
     let blank = text
         .iter()
         .position(|b| *b == b' ')
@@ -84,6 +107,12 @@ fn offer(text: &[u8]) -> Option<(Ipv4Addr, u16)> {
     find(text, b"\n")?;
     let (addr, digits) = number(text);
     let rest = &text[digits..];
-    let (port, _) = number(&rest[rest.iter().take_while(|b| **b == b' ').count()..]);
-    Some((Ipv4Addr::from(addr as u32), port as u16))
+    let blanks = rest.iter().take_while(|b| **b == b' ').count();
+    let (port, more) = number(&rest[blanks..]);
+    Some(Offer {
+        addr: Ipv4Addr::from(addr as u32),
+        port: port as u16,
+        at: whole - text.len(),
+        len: digits + blanks + more,
+    })
 }

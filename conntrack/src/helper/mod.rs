@@ -1,8 +1,8 @@
-//! Helpers: they read in a connection which other connections it announces (`nf_conntrack_ftp.c`, `_tftp.c`, `_irc.c`, `_amanda.c`).
+//! Helpers: they read in a connection which other connections it announces (`nf_conntrack_ftp.c`, `_tftp.c`, `_irc.c`, `_amanda.c`, `_pptp.c`).
 //!
 //! A connection has the helper that a rule gave it ([`Template::helper`](crate::policy::Template), [`Conn::set_helper`](crate::conn::Conn)), by name;
-//! [`register`] says what those names mean. In FTP the announcement is rewritten when the connection is translated; TFTP needs no rewriting, its
-//! answers are translated as the question was; IRC and Amanda are followed on untranslated connections only.
+//! [`register`] says what those names mean. On a translated connection the announcement is rewritten to what the other side knows; TFTP needs no
+//! rewriting, its answers are translated as the question was.
 //!
 //! # A helper of one's own
 //!
@@ -59,6 +59,9 @@
 mod amanda;
 pub(crate) mod ftp;
 mod irc;
+pub(crate) mod keymap;
+pub(crate) mod pptp;
+mod rewrite;
 mod tftp;
 
 #[cfg(test)]
@@ -75,13 +78,14 @@ use crate::tracker::Tracker;
 use crate::tuple::{Direction, Family};
 use std::sync::Arc;
 
-/// Registers the helpers `ftp`, `tftp`, `irc` and `amanda`.
+/// Registers the helpers `ftp`, `tftp`, `irc`, `amanda` and `pptp`.
 pub fn register<S: Store>(ct: &Tracker<S>) {
     for (name, run) in [
         ("ftp", Kind::Ftp),
         ("tftp", Kind::Tftp),
         ("irc", Kind::Irc),
         ("amanda", Kind::Amanda),
+        ("pptp", Kind::Pptp),
     ] {
         ct.register_helper(name, Arc::new(run));
     }
@@ -90,7 +94,7 @@ pub fn register<S: Store>(ct: &Tracker<S>) {
 /// Does the helper `name` follow connections of `family`? Unknown names are the application's own and may.
 #[must_use]
 pub fn follows(name: &str, family: Family) -> bool {
-    name != "irc" || family == Family::Ipv4
+    !matches!(name, "irc" | "pptp") || family == Family::Ipv4
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +103,7 @@ enum Kind {
     Tftp,
     Irc,
     Amanda,
+    Pptp,
 }
 
 impl<S: Store> HookFn<S> for Kind {
@@ -108,6 +113,7 @@ impl<S: Store> HookFn<S> for Kind {
             Self::Tftp => tftp::help(ct, pkt),
             Self::Irc => irc::help(ct, pkt),
             Self::Amanda => amanda::help(ct, pkt),
+            Self::Pptp => pptp::help(ct, pkt),
         }
     }
 }

@@ -84,20 +84,20 @@ fn ftp_answers() {
 #[test]
 fn irc_offers() {
     let text = b"PRIVMSG bob :\x01DCC SEND f.txt 3221225994 54000 1024\x01\r\n";
-    assert_eq!(irc::offers(text), [("192.0.2.10".parse().unwrap(), 54000)]);
-    assert_eq!(
-        irc::offers(b"NOTICE bob :\x01DCC SEND f.txt 3221225994 54000 1024\x01\r\n"),
-        []
-    );
-    assert_eq!(
-        irc::offers(b"PRIVMSG bob :hello, this is only some text, no offer\r\n"),
-        []
-    );
-    assert_eq!(
-        irc::offers(b"PRIVMSG bob :\x01DCC SEND f.txt 3221225994 54000 1024"),
-        [],
-        "no line end"
-    );
+    let read = |text: &[u8]| -> Vec<(IpAddr, u16)> {
+        let offers = irc::offers(text);
+        offers.iter().map(|o| (o.addr.into(), o.port)).collect()
+    };
+    assert_eq!(read(text), [("192.0.2.10".parse().unwrap(), 54000)]);
+    let none = [
+        &b"NOTICE bob :\x01DCC SEND f.txt 3221225994 54000 1024\x01\r\n"[..],
+        b"PRIVMSG bob :hello, this is only some text, no offer\r\n",
+        // No line end.
+        b"PRIVMSG bob :\x01DCC SEND f.txt 3221225994 54000 1024",
+    ];
+    for text in none {
+        assert_eq!(read(text), []);
+    }
 }
 
 #[test]
@@ -258,5 +258,6 @@ proptest! {
         read(&text, if reply { Direction::Reply } else { Direction::Original }, if six { Family::Ipv6 } else { V4 });
         irc::offers(&text);
         amanda::ports(&text);
+        pptp::survives(&text, reply);
     }
 }

@@ -27,10 +27,11 @@ pub(super) fn help<S: Store>(ct: &Tracker<S>, pkt: &mut Packet<'_, '_, S>) -> Ve
     // The answer goes to who has asked, wherever that is behind a translation.
     let original = conn.tuple(Direction::Original);
     if conn.has(status::SRC_NAT | status::DST_NAT) {
-        what.follow = Some(Follow {
-            src: original.dst(),
-            dst: (original.src(), original.src_l4()),
-        });
+        what.follow = Some(Follow::new(
+            original.dst(),
+            original.src(),
+            original.src_l4(),
+        ));
     }
     announce(ct, pkt, what, POLICY, "tftp")
 }

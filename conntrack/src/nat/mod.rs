@@ -297,10 +297,9 @@ pub(crate) fn follow<S: Store>(
     follow: &Follow,
     time: Nanos,
 ) {
-    let src = Range::to(follow.src);
-    let (addr, port) = follow.dst;
-    let dst = Range::to(addr).ports(port, port);
-    for (manip, range) in [(Manip::Src, src), (Manip::Dst, dst)] {
+    for (manip, (addr, key)) in [(Manip::Src, follow.src), (Manip::Dst, follow.dst)] {
+        let mut range = Range::to(addr);
+        range.ports = key.map(|k| (k, k));
         if let Some(now) = conn.tuple(Direction::Reply).invert() {
             bind(ct, conn, &now, range, manip, time, 0);
         }

@@ -117,5 +117,6 @@ fn redirect(cx: &mut Ctx<'_>) -> Before {
 /// The tuple under which the cause of an error is known: that of the answer to the packet quoted at `inner`.
 pub(crate) fn quoted(cx: &Ctx<'_>, inner: usize) -> Option<Tuple> {
     let (protonum, l4) = parse::l4proto(cx.data, inner, cx.family)?;
-    parse::tuple(cx.data, inner, l4, cx.family, protonum)?.invert()
+    let tuple = parse::tuple(cx.data, inner, l4, cx.family, protonum)?;
+    cx.net.complete(tuple).invert()
 }

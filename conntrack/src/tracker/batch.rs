@@ -75,6 +75,6 @@ impl<S: Store> Tracker<S> {
         let (protonum, l4) = parse::l4proto(pkt.data(), 0, pkt.family())?;
         let tuple = parse::tuple(pkt.data(), 0, l4, pkt.family(), protonum)?;
         let zone = super::ingress::zone_of(pkt.template.as_deref(), pkt.mark);
-        Some(self.link(tuple, zone, Direction::Original))
+        Some(self.link(self.net.complete(tuple), zone, Direction::Original))
     }
 }

@@ -152,7 +152,10 @@ impl<S: Store> Tracker<S> {
                 let Some(tuple) = tuple else {
                     return Ok(None);
                 };
-                (self.link(tuple, zone, Direction::Original), None)
+                (
+                    self.link(self.net.complete(tuple), zone, Direction::Original),
+                    None,
+                )
             }
         };
         // What was found early may be gone by now.

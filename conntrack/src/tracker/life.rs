@@ -2,7 +2,8 @@
 
 use super::{ChangeError, Tracker};
 use crate::clock::{Jiffies, Nanos};
-use crate::conn::Conn;
+use crate::conn::{Conn, EXT_HELPER};
+use crate::helper::pptp;
 use crate::packet::Packet;
 use crate::policy::TimeoutPolicy;
 use crate::stats::Stat;
@@ -90,6 +91,10 @@ impl<S: Store> Tracker<S> {
         entry.stamp_stop(now.saturating_sub(Jiffies(overdue).as_nanos()));
         if entry.has_events() {
             self.ear.end(entry, now);
+        }
+        let gre = entry.tuple(Direction::Original).protonum() == ipproto::GRE;
+        if gre || entry.has_ext(EXT_HELPER) {
+            pptp::gone(self, entry, now);
         }
         let original = (!entry.has(NAT_CLASH)).then(|| entry.link(Direction::Original));
         self.core

@@ -33,7 +33,7 @@ impl<K, V> Nodes<K, V> {
     }
 
     /// A node that is not linked yet, or key and value back when there is no room.
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::type_complexity, reason = "what came comes back")]
     pub(super) fn prepare(
         &self,

@@ -94,6 +94,22 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         )
     }
 
+    /// The probe after a stale one: rare, so that it is not worth much code.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn probe_again<'g, Q>(&'g self, hash: u64, key: &Q, guard: &'g Guard) -> Probe<'g>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        // SAFETY: found while pinned.
+        self.table.probe_slowly(
+            guard,
+            hash,
+            |x| key.equivalent(unsafe { self.nodes.key(x) }),
+            &self.rehash(),
+        )
+    }
+
     /// A node that was found, or unlinked, while pinned.
     pub(super) fn entry_of<'g>(&'g self, x: u32, guard: &'g Guard) -> (&'g K, &'g V) {
         let _ = guard;
@@ -112,33 +128,64 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     #[inline]
     pub fn insert_with<'g>(&'g self, key: K, value: V, guard: &'g Guard) -> Option<&'g V> {
         let hash = hash_of(&self.hasher, &key);
-        // The bucket comes near while the node is made.
-        self.table.prefetch(hash);
+        // Looks first: the bucket and the node that it may hold come near while ours is made.
+        let probe = self.probe(hash, &key, guard);
         let node = match self.nodes.prepare(key, value, guard) {
             Ok(node) => node,
             Err((_, e)) => no_memory(e),
         };
-        loop {
-            let probe = self.probe(hash, node.key(), guard);
-            if probe.hit().is_some() {
-                let Ok((old, written)) = probe.replace(node.handle()) else {
-                    continue;
-                };
+        match self.put(probe, node, guard) {
+            Ok(old) => old,
+            Err(node) => self.put_again(hash, node, guard),
+        }
+    }
+
+    /// Links a node where `probe` says, and yields the value of the one whose place it took. Gives it back when the probe
+    /// is stale.
+    #[inline(always)]
+    fn put<'g>(
+        &'g self,
+        probe: Probe<'g>,
+        node: Pending<'g, K, V>,
+        guard: &'g Guard,
+    ) -> Result<Option<&'g V>, Pending<'g, K, V>> {
+        if probe.hit().is_some() {
+            let Ok((old, written)) = probe.replace(node.handle()) else {
+                return Err(node);
+            };
+            node.linked();
+            let old_value = self.value(old, guard);
+            self.nodes.retire(old, guard);
+            written.assist(guard, &self.rehash());
+            return Ok(Some(old_value));
+        }
+        match probe.insert(node.handle()) {
+            Ok(written) => {
                 node.linked();
-                let old_value = self.value(old, guard);
-                self.nodes.retire(old, guard);
                 written.assist(guard, &self.rehash());
-                return Some(old_value);
+                Ok(None)
             }
-            match probe.insert(node.handle()) {
-                Ok(written) => {
-                    node.linked();
-                    written.assist(guard, &self.rehash());
-                    return None;
-                }
-                Err(raw::InsertError::Stale) => {}
-                Err(raw::InsertError::Full) => full(),
-                Err(raw::InsertError::Alloc(e)) => no_memory(e),
+            Err(raw::InsertError::Stale) => Err(node),
+            Err(raw::InsertError::Full) => full(),
+            Err(raw::InsertError::Alloc(e)) => no_memory(e),
+        }
+    }
+
+    /// The rest of an insertion whose first probe was stale. Apart from it, so that what the first one saw stays in
+    /// registers.
+    #[cold]
+    #[inline(never)]
+    fn put_again<'g>(
+        &'g self,
+        hash: u64,
+        mut node: Pending<'g, K, V>,
+        guard: &'g Guard,
+    ) -> Option<&'g V> {
+        loop {
+            let probe = self.probe_again(hash, node.key(), guard);
+            match self.put(probe, node, guard) {
+                Ok(old) => return old,
+                Err(back) => node = back,
             }
         }
     }
@@ -241,32 +288,78 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = hash_of(&self.hasher, key);
-        // What became of which node, if the bucket changed before that could be linked. It still holds when the key is still
-        // in that node: nodes do not change, and none is used again while we are pinned. So the closure is not
-        // called again, and may itself write to the bucket.
-        let mut made: Option<(u32, Pending<'_, K, V>)> = None;
+        let probe = self.probe(hash, key, guard);
+        let old = probe.hit()?;
+        let node = self.updated(old, &mut update, guard);
+        match self.swap(probe, node, guard) {
+            Ok(x) => Some(self.value(x, guard)),
+            Err(node) => self.update_again(hash, key, update, (old, node), guard),
+        }
+    }
+
+    /// What becomes of node `old`.
+    #[inline(always)]
+    fn updated<'g>(
+        &'g self,
+        old: u32,
+        update: &mut impl FnMut(&V) -> V,
+        guard: &'g Guard,
+    ) -> Pending<'g, K, V>
+    where
+        K: Clone,
+    {
+        // SAFETY: found while pinned.
+        let (k, v) = unsafe { self.nodes.entry(old) };
+        match self.nodes.prepare(k.clone(), update(v), guard) {
+            Ok(node) => node,
+            Err((_, e)) => no_memory(e),
+        }
+    }
+
+    /// Puts a node in the place of the probe's hit, and yields its handle. Gives it back when the probe is stale.
+    #[inline(always)]
+    fn swap<'g>(
+        &'g self,
+        probe: Probe<'g>,
+        node: Pending<'g, K, V>,
+        guard: &'g Guard,
+    ) -> Result<u32, Pending<'g, K, V>> {
+        let Ok((old, written)) = probe.replace(node.handle()) else {
+            return Err(node);
+        };
+        let x = node.linked();
+        self.nodes.retire(old, guard);
+        written.assist(guard, &self.rehash());
+        Ok(x)
+    }
+
+    /// The rest of an update whose first probe was stale. `made` is what became of which node.
+    #[cold]
+    #[inline(never)]
+    fn update_again<'g, Q>(
+        &'g self,
+        hash: u64,
+        key: &Q,
+        mut update: impl FnMut(&V) -> V,
+        mut made: (u32, Pending<'g, K, V>),
+        guard: &'g Guard,
+    ) -> Option<&'g V>
+    where
+        K: Clone,
+        Q: Equivalent<K> + ?Sized,
+    {
         loop {
-            let probe = self.probe(hash, key, guard);
+            let probe = self.probe_again(hash, key, guard);
             let old = probe.hit()?;
-            let node = match made.take() {
-                Some((of, node)) if of == old => node,
-                outdated => {
-                    drop(outdated);
-                    // SAFETY: found while pinned.
-                    let (k, v) = unsafe { self.nodes.entry(old) };
-                    match self.nodes.prepare(k.clone(), update(v), guard) {
-                        Ok(node) => node,
-                        Err((_, e)) => no_memory(e),
-                    }
-                }
-            };
-            if let Ok((old, written)) = probe.replace(node.handle()) {
-                let x = node.linked();
-                self.nodes.retire(old, guard);
-                written.assist(guard, &self.rehash());
-                return Some(self.value(x, guard));
+            // What was made still holds when the key is still in that node: nodes do not change, and none is used again
+            // while we are pinned. So the closure is not called again, and may itself write to the bucket.
+            if made.0 != old {
+                made = (old, self.updated(old, &mut update, guard));
             }
-            made = Some((old, node));
+            match self.swap(probe, made.1, guard) {
+                Ok(x) => return Some(self.value(x, guard)),
+                Err(node) => made = (old, node),
+            }
         }
     }
 
@@ -277,8 +370,23 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = hash_of(&self.hasher, key);
+        let probe = self.probe(hash, key, guard);
+        probe.hit()?;
+        match probe.remove() {
+            Ok((old, written)) => Some(self.removed(old, written, guard)),
+            Err(raw::Stale) => self.remove_again(hash, key, guard),
+        }
+    }
+
+    /// The rest of a removal whose first probe was stale.
+    #[cold]
+    #[inline(never)]
+    fn remove_again<'g, Q>(&'g self, hash: u64, key: &Q, guard: &'g Guard) -> Option<(&'g K, &'g V)>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
         loop {
-            let probe = self.probe(hash, key, guard);
+            let probe = self.probe_again(hash, key, guard);
             probe.hit()?;
             if let Ok((old, written)) = probe.remove() {
                 return Some(self.removed(old, written, guard));

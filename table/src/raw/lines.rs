@@ -44,6 +44,8 @@ impl Lines {
     }
 
     /// Takes back a line without entries that is in no chain any more; readers may still stand on it.
+    #[cold]
+    #[inline(never)]
     pub(super) fn free(&self, line: &Line) {
         let handle = line.ticket.load(Relaxed) as u32;
         // SAFETY: given out by `alloc`, which noted the handle in the line; taken out of its chain once.
@@ -51,6 +53,7 @@ impl Lines {
     }
 
     /// Takes back a line that was not needed.
+    #[inline(always)]
     pub(super) fn free_unused(&self, line: Option<&Line>) {
         if let Some(line) = line {
             self.free(line);

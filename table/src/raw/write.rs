@@ -50,6 +50,20 @@ pub struct Probe<'g> {
     entries: usize,
 }
 
+/// What the general case of a probe saw: the parts of a [`Probe`] that its caller does not know. A type of its own, so that
+/// a probe of the common case, which stays in registers, is not made where this one is returned.
+struct Seen<'g> {
+    array: &'g Array,
+    head: &'g Line,
+    ticket: u64,
+    hit: u32,
+    /// The line and the index of the slot.
+    line: Option<&'g Line>,
+    index: u32,
+    free_slots: u32,
+    entries: u32,
+}
+
 /// A commit that took effect. [`assist`](Self::assist) does the writer's share of a running resize.
 #[must_use = "a resize advances only if writers assist it"]
 #[derive(Debug)]
@@ -145,19 +159,46 @@ impl Table {
         self.probe_slowly(guard, hash, eq, rehash)
     }
 
-    /// The general case, from the start.
-    #[cold]
-    #[inline(never)]
-    fn probe_slowly<'g>(
+    /// As [`probe`](Self::probe), for when the common case is not expected: after a stale probe.
+    #[inline(always)]
+    pub(crate) fn probe_slowly<'g>(
         &'g self,
         guard: &'g Guard,
         hash: u64,
-        mut eq: impl FnMut(u32) -> bool,
+        eq: impl FnMut(u32) -> bool,
         rehash: &impl Fn(u32) -> u64,
     ) -> Probe<'g> {
+        let seen = self.look(guard.pinned(), hash, eq, rehash);
+        Probe {
+            table: self,
+            array: seen.array,
+            head: seen.head,
+            ticket: seen.ticket,
+            hash,
+            stripe: guard.index(),
+            hit: seen.hit,
+            slot: seen.line.map(|line| Slot {
+                line,
+                index: seen.index as usize,
+            }),
+            free_slots: seen.free_slots as usize,
+            entries: seen.entries as usize,
+        }
+    }
+
+    /// The general case of [`probe`](Self::probe), from the start.
+    #[cold]
+    #[inline(never)]
+    fn look<'g>(
+        &'g self,
+        guard: Pinned<'g>,
+        hash: u64,
+        mut eq: impl FnMut(u32) -> bool,
+        rehash: &impl Fn(u32) -> u64,
+    ) -> Seen<'g> {
         let mut backoff = Backoff::new();
-        'again: loop {
-            let mut array = self.root_array(guard.pinned());
+        loop {
+            let mut array = self.root_array(guard);
             while let Some(next) = array.next() {
                 let b = array.bucket(hash);
                 if b >= array.watermark() && self.move_bucket(array, next, b, true, rehash).is_err()
@@ -168,57 +209,61 @@ impl Table {
                 array = next;
             }
             let head = array.head(array.bucket(hash));
-            let seen = ticket::load(head);
-            if seen & ticket::LOCK != 0 {
+            let ticket = ticket::load(head);
+            if ticket & ticket::LOCK != 0 {
                 backoff.wait();
                 continue;
             }
-            if seen & ticket::MOVED != 0 {
+            if ticket & ticket::MOVED != 0 {
                 continue;
             }
-            let mut probe = Probe {
-                table: self,
+            let mut seen = Seen {
                 array,
                 head,
-                ticket: seen,
-                hash,
-                stripe: guard.index(),
+                ticket,
                 hit: 0,
-                slot: None,
+                line: None,
+                index: 0,
                 free_slots: 0,
                 entries: 0,
             };
-            let tag = WideTag::of(hash);
-            let mut line = head;
-            let end = loop {
-                let tags = line.tags();
-                for index in tags.matching(tag) {
-                    let x = line.handle(index);
-                    if x != 0 && eq(x) {
-                        probe.hit = x;
-                        probe.slot = Some(Slot { line, index });
-                        probe.entries += 1;
-                        return probe;
-                    }
-                }
-                let used = tags.count();
-                probe.entries += used;
-                probe.free_slots += SLOTS - used;
-                if let Some(index) = tags.empty().next() {
-                    probe.slot = probe.slot.or(Some(Slot { line, index }));
-                }
-                let link = line.link();
-                if nulls::is_end(link) {
-                    break link;
-                }
-                // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
-                line = unsafe { &*link };
-            };
-            if ticket::complete(head, end) {
-                return probe;
+            if seen.walk(hash, &mut eq) {
+                return seen;
             }
             local::count_restart();
-            continue 'again;
+        }
+    }
+}
+
+impl<'g> Seen<'g> {
+    /// Walks the chain. False: it was not seen whole.
+    fn walk(&mut self, hash: u64, eq: &mut impl FnMut(u32) -> bool) -> bool {
+        let tag = WideTag::of(hash);
+        let mut line = self.head;
+        loop {
+            let tags = line.tags();
+            for index in tags.matching(tag) {
+                let x = line.handle(index);
+                if x != 0 && eq(x) {
+                    (self.hit, self.line, self.index) = (x, Some(line), index as u32);
+                    self.entries += 1;
+                    return true;
+                }
+            }
+            let used = tags.count() as u32;
+            self.entries += used;
+            self.free_slots += SLOTS as u32 - used;
+            if self.line.is_none()
+                && let Some(index) = tags.empty().next()
+            {
+                (self.line, self.index) = (Some(line), index as u32);
+            }
+            let link = line.link();
+            if nulls::is_end(link) {
+                return ticket::complete(self.head, link);
+            }
+            // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
+            line = unsafe { &*link };
         }
     }
 }
@@ -359,9 +404,18 @@ impl<'g> Probe<'g> {
     }
 
     /// Takes `line` out of the locked bucket's chain if it is an overflow line without entries.
+    #[inline(always)]
     fn unlink_if_empty(&self, line: &'g Line) -> Option<&'g Line> {
-        let head = self.head;
-        if core::ptr::eq(line, head) || line.tags_locked().count() != 0 {
+        if core::ptr::eq(line, self.head) {
+            return None;
+        }
+        Self::unlink_overflow_if_empty(self.head, line)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unlink_overflow_if_empty(head: &'g Line, line: &'g Line) -> Option<&'g Line> {
+        if line.tags_locked().count() != 0 {
             return None;
         }
         let mut pred = head;

@@ -264,12 +264,28 @@ impl<S: Slot> Slab<S> {
     ///
     /// # Errors
     /// See [`Exhausted`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alloc_for(&self, thread: usize) -> Result<u32, Exhausted> {
         let me = self.shards.index(thread);
-        if let Some(handle) = self.take(&mut self.shards.get(me).lock()) {
-            return Ok(handle);
+        {
+            let mut shard = self.shards.get(me).lock();
+            // The two common cases; the others are for `take`.
+            if let Some((handle, next)) = shard.pop_ready() {
+                self.expect_write(next);
+                return Ok(handle);
+            }
+            if shard.head().is_none()
+                && let Some(handle) = shard.pop_fresh()
+            {
+                return Ok(handle);
+            }
         }
+        self.alloc_one_slowly(me)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_one_slowly(&self, me: usize) -> Result<u32, Exhausted> {
         let mut one = [0];
         self.alloc_slow(me, &mut one)?;
         Ok(one[0])
@@ -344,11 +360,7 @@ impl<S: Slot> Slab<S> {
     #[inline]
     fn take(&self, shard: &mut Shard) -> Option<u32> {
         if let Some((handle, next)) = shard.pop_ready() {
-            if let Some(next) = next {
-                // Its memory is about to be written, and may be far away.
-                // SAFETY: free, so it was given out or is below the mark.
-                crate::prefetch::read(unsafe { self.slot(next) }.as_ptr());
-            }
+            self.expect_write(next);
             return Some(handle);
         }
         if let Some(handle) = shard.head() {
@@ -358,6 +370,15 @@ impl<S: Slot> Slab<S> {
             return Some(handle);
         }
         shard.pop_fresh()
+    }
+
+    /// Brings a free slot's memory near, which may be far away and is the next to be written. 0: none.
+    #[inline(always)]
+    fn expect_write(&self, next: u32) {
+        if next != 0 {
+            // SAFETY: free, so it was given out or is below the mark.
+            crate::prefetch::read(unsafe { self.slot(next) }.as_ptr());
+        }
     }
 
     /// # Safety

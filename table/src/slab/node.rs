@@ -91,7 +91,7 @@ impl<T> NodeSlab<T> {
     ///
     /// # Errors
     /// The value comes back when no slot can be had.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alloc_for(&self, thread: usize, value: T) -> Result<u32, (T, Exhausted)> {
         let handle = match self.slab.alloc_for(thread) {
             Ok(handle) => handle,

@@ -32,11 +32,11 @@ impl Shard {
         (self.head != 0).then_some(self.head)
     }
 
-    /// Takes the handle that was freed last, and tells which one will be next.
-    #[inline]
-    pub(super) fn pop_ready(&mut self) -> Option<(u32, Option<u32>)> {
+    /// Takes the handle that was freed last, and tells which one will be next, or 0.
+    #[inline(always)]
+    pub(super) fn pop_ready(&mut self) -> Option<(u32, u32)> {
         let handle = self.ready.pop()?;
-        Some((handle, self.ready.last().copied()))
+        Some((handle, self.ready.last().map_or(0, |&next| next)))
     }
 
     /// Takes a freed handle in, if there is room in the array.
@@ -81,7 +81,7 @@ impl Shard {
     }
 
     /// Takes a handle of the range.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pop_fresh(&mut self) -> Option<u32> {
         if self.fresh == self.fresh_end {
             return None;

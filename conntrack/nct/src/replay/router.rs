@@ -10,6 +10,7 @@ use nulls_conntrack::checksum;
 use nulls_conntrack::defrag::{self, Defrag, decrease_ttl};
 use nulls_conntrack::helper;
 use nulls_conntrack::input::ip_rcv;
+use nulls_conntrack::tuple::ipproto;
 use nulls_conntrack::{
     Direction, Family, Hook, Nanos, Packet, Pipeline, Snapshot, Store, Tracker, Verdict,
 };
@@ -295,17 +296,23 @@ fn send(pkt: &Packet<'_, '_, Table>) -> Vec<Vec<u8>> {
     }
 }
 
-/// A TCP packet whose checksum the device is to finish: the recorder's never did, and recorded only the pseudo header's sum.
+/// A TCP or UDP packet whose checksum the device is to finish: the recorder's never did, and recorded only the pseudo header's sum.
 fn unfinished(data: &[u8], family: Family) -> Vec<u8> {
     let mut data = data.to_vec();
-    let (at, src, dst) = match family {
-        Family::Ipv4 => (usize::from(data[0] & 15) * 4, &data[12..16], &data[16..20]),
-        Family::Ipv6 => (40, &data[8..24], &data[24..40]),
+    let (at, protonum, src, dst) = match family {
+        Family::Ipv4 => (
+            usize::from(data[0] & 15) * 4,
+            data[9],
+            &data[12..16],
+            &data[16..20],
+        ),
+        Family::Ipv6 => (40, data[6], &data[8..24], &data[24..40]),
     };
     let len = (data.len() - at) as u64;
-    let pseudo = checksum::sum(dst, checksum::sum(src, len + 6));
+    let pseudo = checksum::sum(dst, checksum::sum(src, len + u64::from(protonum)));
     let sum = checksum::fold(pseudo).to_be_bytes();
-    if let Some(field) = data.get_mut(at + 16..at + 18) {
+    let field = at + if protonum == ipproto::TCP { 16 } else { 6 };
+    if let Some(field) = data.get_mut(field..field + 2) {
         field.copy_from_slice(&sum);
     }
     data

@@ -163,11 +163,22 @@ impl Transport {
                 code: t.icmp_code(),
                 id: t.src_l4(),
             },
-            ipproto::GRE => Self::Keys {
-                srckey: t.src_l4(),
-                dstkey: t.dst_l4(),
-            },
+            ipproto::GRE => Self::numbers(ipproto::GRE, t.src_l4(), t.dst_l4()),
             _ => Self::Nothing {},
+        }
+    }
+
+    /// Ports, or keys of GRE.
+    fn numbers(protonum: u8, src: u16, dst: u16) -> Self {
+        match protonum {
+            ipproto::GRE => Self::Keys {
+                srckey: src,
+                dstkey: dst,
+            },
+            _ => Self::Ports {
+                sport: src,
+                dport: dst,
+            },
         }
     }
 }
@@ -199,10 +210,7 @@ impl Master {
             src: e.src.unwrap_or(any),
             dst: e.dst,
             protonum: e.protonum,
-            transport: Transport::Ports {
-                sport: e.sport.unwrap_or(0),
-                dport: e.dport,
-            },
+            transport: Transport::numbers(e.protonum, e.sport.unwrap_or(0), e.dport),
         }
     }
 
@@ -216,10 +224,11 @@ impl Master {
             src: if e.src.is_some() { all } else { none },
             dst: all,
             protonum: e.protonum,
-            transport: Transport::Ports {
-                sport: if e.sport.is_some() { u16::MAX } else { 0 },
-                dport: u16::MAX,
-            },
+            transport: Transport::numbers(
+                e.protonum,
+                if e.sport.is_some() { u16::MAX } else { 0 },
+                u16::MAX,
+            ),
         }
     }
 }
@@ -259,7 +268,12 @@ impl Expected {
             helper: e.helper.as_deref().map(str::to_owned),
             flags: u32::from(e.what.permanent),
             class: e.class,
-            r#fn: e.what.follow.map(|_| "nat-follow-master"),
+            // A call's translation has no name.
+            r#fn: e
+                .what
+                .follow
+                .filter(|_| e.what.protonum != ipproto::GRE)
+                .map(|_| "nat-follow-master"),
         }
     }
 }
