@@ -209,7 +209,7 @@ impl<U> Conn<U> {
     /// Is `key` the key of the `dir` link, right now? A reader without a reference may be told about a mixture of two incarnations.
     #[must_use]
     pub fn matches(&self, dir: Direction, key: &Key) -> bool {
-        self.tuple(dir) == key.tuple
+        self.tuple(dir).is(&key.tuple)
             && self.zone().id_for(dir) == key.zone
             && key.links & (1 << dir.index()) != 0
             && self.net_id() == key.net

@@ -101,7 +101,7 @@ pub const MODELS: &[Model] = &[
         proves: "a look-up yields an entry of its key though the entry's memory becomes another flow's",
         floor: 500,
         outcomes: &["found", "gone"],
-        kills: &["ct:key-not-compared-again"],
+        kills: &["pool:key-not-compared-again"],
         body: find_beside_reuse,
         ..Model::DEFAULT
     },

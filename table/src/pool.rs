@@ -187,6 +187,47 @@ impl<T: Entry> Pool<T> {
     pub fn try_get(&self, handle: u32) -> Option<Ref<'_, T>> {
         // SAFETY: the slot exists, and slots live as long as the slab.
         let slot = unsafe { self.slab.try_slot(handle)?.as_ref() };
+        self.raise(slot, handle)
+    }
+
+    /// Takes a reference to the entry if `is_it` holds for it: the look-up of a type-stable entry in one call. `is_it` is asked
+    /// first without a reference, when only the entry's atomics mean anything (see [`peek`](Self::peek)), so that no count
+    /// of a wrong entry is written; then once more with one, because the slot may have been reused in between.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    ///
+    /// #[derive(Default)]
+    /// struct Session(AtomicU64);
+    /// impl Entry for Session {}
+    ///
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let new = pool.alloc().unwrap();
+    /// new.0.store(7, Relaxed);
+    /// let session = new.publish();
+    /// let found = pool.get_if(session.handle(), |s| s.0.load(Relaxed) == 7);
+    /// assert_eq!(found.unwrap().handle(), session.handle());
+    /// assert!(pool.get_if(session.handle(), |s| s.0.load(Relaxed) == 8).is_none());
+    /// ```
+    #[inline]
+    pub fn get_if(&self, handle: u32, is_it: impl Fn(&T) -> bool) -> Option<Ref<'_, T>> {
+        // SAFETY: the slot exists, and slots live as long as the slab.
+        let slot = unsafe { self.slab.try_slot(handle)?.as_ref() };
+        if slot.link.load(order::pool_built()) & BUILT == 0 {
+            return None;
+        }
+        // SAFETY: constructed, and the load synchronised with that.
+        if !is_it(unsafe { slot.value() }) {
+            return None;
+        }
+        self.raise(slot, handle)
+            .filter(|entry| is_it(entry) || check::mutant("pool:key-not-compared-again"))
+    }
+
+    /// Raises the count if it is not zero.
+    #[inline(always)]
+    fn raise<'a>(&'a self, slot: &'a Counted<T>, handle: u32) -> Option<Ref<'a, T>> {
         let mut count = slot.refs.load(order::pool_look());
         loop {
             if count == 0 && !check::mutant("pool:raise-from-zero") {

@@ -127,14 +127,12 @@ impl<U: Send + Sync> NullsStore<U> {
     }
 
     /// A reference to the entry of `handle`, if it is linked under `key`.
+    #[inline]
     fn get(&self, handle: u32, key: &Key) -> Option<NullsRef<'_, U>> {
         let dir = Direction::from_bit(handle);
-        if !self.peek(handle).matches(dir, key) {
-            return None;
-        }
-        let r = NullsRef(self.pool.try_get(handle >> 1)?);
-        // Again: it may have become another entry before the reference was taken.
-        (r.matches(dir, key) || mutant("ct:key-not-compared-again")).then_some(r)
+        self.pool
+            .get_if(handle >> 1, |slot| slot.0.matches(dir, key))
+            .map(NullsRef)
     }
 
     /// What a look-up may tell of what it found.
