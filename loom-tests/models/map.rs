@@ -25,7 +25,11 @@ pub const MODELS: &[Model] = &[
         proves: "a removed value outlives its readers",
         floor: 50,
         outcomes: &["found", "gone"],
-        kills: &["rcu:ignore-active-reader", "rcu:no-heavy-fence"],
+        kills: &[
+            "rcu:ignore-active-reader",
+            "rcu:newer-or-equal",
+            "rcu:no-light-fence",
+        ],
         body: remove,
         ..Model::DEFAULT
     },
@@ -69,7 +73,6 @@ pub const MODELS: &[Model] = &[
         floor: 500,
         full_bound: 2,
         outcomes: &["all", "not yet"],
-        kills: &["find:skip-moved-check"],
         body: get_many,
         ..Model::DEFAULT
     },

@@ -6,6 +6,7 @@
 
 use super::{InsertError, Peek, Store};
 use crate::conn::Conn;
+use crate::sync::mutant;
 use crate::tuple::Direction;
 use crate::zone::{Key, Link};
 use ::nulls::pool::{Entry, Pool, Ref, Unique};
@@ -139,7 +140,7 @@ impl<U: Send + Sync> NullsStore<U> {
         (r, dir): (NullsRef<'a, U>, Direction),
         key: &Key,
     ) -> Option<(NullsRef<'a, U>, Direction)> {
-        if !r.is_confirmed() {
+        if !r.is_confirmed() && !mutant("ct:unconfirmed-is-visible") {
             // Linked, but its maker has not said so yet: for the rest of the world it is not there.
             return None;
         }
@@ -163,7 +164,10 @@ impl<U: Send + Sync> NullsStore<U> {
             link.hash,
             |x| {
                 winner = self.get(x, &link.key);
-                winner.is_some()
+                let seen = |w: &NullsRef<'_, U>| {
+                    w.is_confirmed() || !mutant("ct:clash-with-confirmed-only")
+                };
+                winner.as_ref().is_some_and(seen)
             },
             &|x| self.rehash(x),
         );
