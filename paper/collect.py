@@ -35,55 +35,81 @@ def raw_file(results):
     return best[1] if best else None
 
 
-def median_of(lines, spec_filter):
-    return statistics.median(x for x in lines if spec_filter(x))
+def full_run(results, out, tables, sources):
+    """The comparison of `cargo run -p bench-results`, by way of its derived table, which must agree with the raw data.
 
-
-def full_run(results, out, sources):
-    """The comparison of `cargo run -p bench-results`, by way of its derived table, which must agree with the raw data."""
+    Rows that were planned and not measured stand in the derived table without figures; they are counted, and have no names here.
+    """
     raw, derived = raw_file(results), results / "derived.csv"
     if raw is None or not derived.exists():
         return None
-    samples, begins, failures = {}, [], 0
-    for number, text in enumerate(raw.read_text().splitlines(), 1):
+    samples, curves, begins, done, failed = {}, {}, [], set(), set()
+    for text in raw.read_text().splitlines():
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue  # the last line of a run that was cut short
         if line["line"] == "environment":
             begins.append(line)
-        elif line["line"] == "failure":
-            failures += 1
+            continue
+        contender = line["spec"]["contender"]
+        work = json.dumps(line["spec"], sort_keys=True)
+        if line["line"] == "failure":
+            failed.add((work, line["repetition"]))
         elif line["line"] == "sample":
-            values = line.get("values", {})
-            for metric, value in values.items():
+            done.add((work, line["repetition"]))
+            for metric, value in line["sample"].get("values", {}).items():
                 if isinstance(value, (int, float)):
-                    samples.setdefault((line["spec"]["contender"], metric), []).append(value)
+                    samples.setdefault((contender, metric, work), []).append(value)
+            for name, points in line["sample"].get("series", {}).items():
+                curves.setdefault((row_of(line["spec"]), contender, name), []).append(points)
+    # The median of each measurement, whatever row it belongs to.
+    medians = {}
+    for (contender, metric, _), values in samples.items():
+        medians.setdefault((contender, metric, len(values)), []).append(statistics.median(values))
+    measured, unmeasured = set(), set()
     for row in csv.DictReader(derived.open()):
-        name = f"{row['row']}|{row['contender']}|{row['metric']}"
-        out[name] = float(row["median"])
-        out[f"{row['row']}|{row['contender']}|{row['metric']}.low"] = float(row["low95"])
-        out[f"{row['row']}|{row['contender']}|{row['metric']}.high"] = float(row["high95"])
-        out[f"{row['row']}|{row['contender']}|{row['metric']}.n"] = int(row["n"])
-        known = samples.get((row["contender"], row["metric"]))
-        # An odd number of samples has one of them as its median.
-        if known is not None and int(row["n"]) % 2 and not any(
-            abs(v - float(row["median"])) <= 1e-9 * max(1.0, abs(v)) for v in known
-        ):
-            raise Stale(f"{derived.name} has {name} = {row['median']}, which no sample of {raw.name} is: run the report again")
+        n = int(row["n"])
+        if n == 0:
+            unmeasured.add(row["row"])
+            continue
+        measured.add(row["row"])
+        name, median = f"{row['row']}|{row['contender']}|{row['metric']}", float(row["median"])
+        out[name], out[name + ".low"], out[name + ".high"], out[name + ".n"] = median, float(row["low95"]), float(row["high95"]), n
+        if not any(abs(v - median) <= 1e-9 * max(1.0, abs(v)) for v in medians.get((row["contender"], row["metric"], n), [])):
+            raise Stale(f"{derived.name} has {name} = {median}, which {n} samples of {raw.name} do not give: run the report again")
+    # Of the curves of several processes the one with the middle maximum, as the report has it.
+    for (row, contender, name), all_ in curves.items():
+        all_.sort(key=lambda points: max((p[1] for p in points), default=0))
+        tables.setdefault("curves", {}).setdefault(f"{row}|{name}", {})[contender] = all_[(len(all_) - 1) // 2]
     sources["run"] = {
         "file": raw.name,
-        "plan": begins[-1]["plan"],
+        "plan": "full" if any(b["plan"] == "full" for b in begins) else begins[-1]["plan"],
         "environment": begins[-1]["environment"],
         "busy_ok": any(b.get("busy_ok") for b in begins),
         "versions": begins[-1].get("versions", []),
-        "failures": failures,
+        "failures": len(failed - done),
+        "rows": len(measured | unmeasured),
+        "unmeasured": len(unmeasured - measured),
     }
+    tables["run_rows"] = sorted(measured)
+    sources["run"]["partial"] = bool(unmeasured)
+    counts = [v for k, v in out.items() if k.endswith("|ns.n")]
+    if counts:
+        out["run|least_n"], out["run|most_n"] = min(counts), max(counts)
     return sources["run"]
 
 
+def row_of(spec):
+    """The name of a measurement that notes a curve, as the report names its row."""
+    work = spec["work"]
+    kind = [work["kind"]] + [f"{k}{work[k]}" for k in ("rate", "readers") if k in work]
+    return "/".join([*kind, spec["key"], str(spec["entries"]), f"x{spec['threads']}", spec["build"]])
+
+
 def ratios(results, out, sources):
-    """The small comparison with dashmap: `ratios*.json`."""
+    """The small comparison with dashmap: `ratios*.json`, for rows that the full run has not."""
+    measured = {key.split("|")[0] for key in out}
     for path in sorted(results.glob("ratios*.json")):
         data = json.loads(path.read_text())
         sources.setdefault("ratios", []).append({"file": path.name, "environment": data["environment"]})
@@ -91,10 +117,10 @@ def ratios(results, out, sources):
             figure = row["figure"]
             work = f"lookup/throughput/uniform/{figure}" if figure in ("hit", "miss") else figure
             name = f"{work}/u64/{row['entries']}/x{row['threads']}/{row['build']}"
+            if name in measured:
+                continue  # contenders of one row are of one run
             for contender, times in row["nanoseconds"].items():
                 key = f"{name}|{contender}|ns"
-                if key in out:
-                    continue
                 out[key] = statistics.median(times)
                 out[key + ".low"], out[key + ".high"], out[key + ".n"] = min(times), max(times), len(times)
 
@@ -201,18 +227,19 @@ def models(root, out, tables, sources):
     for file in sorted({n.split("/")[0] for n in shipped}):
         tables.setdefault("models_by_file", []).append([file, sum(n.startswith(file + "/") for n in shipped)])
     tables["model_names"] = sorted(names)
+    tables.setdefault("curves", {})
+    tables.setdefault("run_rows", [])
 
     order = (root / "table/src/sync/order.rs").read_text()
     orders = re.findall(r"^    ([a-z_0-9]+): (Relaxed|Acquire|Release|AcqRel|SeqCst);", order, re.M)
+    seeded = {p: mutants_in(root / p) for p in ("table/src", "conntrack/src")}
+    bugs = {m for p in seeded.values() for m in p if not m.startswith("order:")}
+    weakened = {f"order:{n}" for n, o in orders if o != "Relaxed"} | {m for p in seeded.values() for m in p if m.startswith("order:")}
     out["orderings|all"] = len(orders)
-    out["orderings|strong"] = sum(o != "Relaxed" for _, o in orders)
-    seeded = set()
-    for path in (root / "table/src").rglob("*.rs"):
-        for line in path.read_text().splitlines():
-            if not line.lstrip().startswith("//"):
-                seeded.update(re.findall(r'mutant\("([^"]+)"', line))
-    out["mutants|seeded"] = len(seeded)
-    out["mutants|all"] = len(seeded) + out["orderings|strong"]
+    out["orderings|strong"] = len(weakened)
+    out["orderings|table"] = sum(o != "Relaxed" for _, o in orders)
+    out["mutants|seeded"] = len(bugs)
+    out["mutants|all"] = len(bugs | weakened)
     survivors = [l for l in (folder / "survivors.txt").read_text().splitlines() if l.strip() and not l.startswith("#")]
     out["mutants|excused"] = len(survivors)
 
@@ -246,13 +273,91 @@ def models(root, out, tables, sources):
         both = [r for r in rows if r[0].startswith("`") and "executions" in r[2] and r[3].startswith("caught")]
         tables["kernel"] = [[r[0].strip("`").removeprefix("kernel/"), r[1], int(number(r[2]))] for r in both]
         tables["kernel"].sort(key=lambda r: int(re.match(r"g(\d+)", r[0])[1]))
-    _, text = section(readme, "matrix")
-    found = re.search(r"(\d+) of (\d+) mutants caught, (\d+) survive with a written reason", text)
-    if found:
-        out["matrix|caught"], out["matrix|tried"], out["matrix|excused"] = (int(x) for x in found.groups())
-        if out["matrix|tried"] != out["mutants|all"]:
-            raise Stale(f"the kill matrix has {found[2]} mutants, the sources have {out['mutants|all']}: run it again")
-        sources["matrix"] = "loom-tests/README.md"
+    matrix(readme, bugs | weakened, out, tables, sources)
+    stress(readme, out)
+    other_tools(readme, out)
+
+
+def mutants_in(folder):
+    """The names of the bugs seeded in the sources below a folder."""
+    names = set()
+    for path in folder.rglob("*.rs"):
+        for line in path.read_text().splitlines():
+            if not line.lstrip().startswith("//"):
+                names.update(re.findall(r'mutant\("([^"]+)"', line))
+    return names
+
+
+# Which part of the code a mutant breaks, by the beginning of its name.
+PARTS = {
+    "lines and look-up": ("tag", "handle", "head", "line", "link", "unlink", "find", "write"),
+    "bucket's ticket": ("ticket",),
+    "table's latch": ("latch",),
+    "resize": ("next", "watermark", "wanted", "resize"),
+    "grace periods": ("rcu",),
+    "pool and slab": ("pool", "slab", "lock"),
+    "capacity, cursors": ("count", "cursor"),
+    "tracker": ("ct", "conn"),
+}
+
+
+def part_of(mutant):
+    word = re.match(r"[a-z]+", mutant.removeprefix("order:"))[0]
+    for part, words in PARTS.items():
+        if word in words or word.rstrip("s") in words:
+            return part
+    return "others"
+
+
+def matrix(readme, mutants, out, tables, sources):
+    """The kill matrix, if a whole run of it is recorded; it must be of the mutants that the sources have."""
+    rows, text = section(readme, "matrix")
+    rows = [[c.strip("`") for c in r] for r in rows if ":" in r[0]]
+    if not rows:
+        return
+    names = {r[0] for r in rows}
+    if names != mutants:
+        odd = ", ".join(sorted(names ^ mutants)[:4])
+        raise Stale(f"the kill matrix in loom-tests/README.md has other mutants than the sources ({odd}): run it again")
+    verdict = {r[0]: r[1] for r in rows}
+    caught = {n for n, v in verdict.items() if v == "caught"}
+    excused = {n for n, v in verdict.items() if "with reason" in v}
+    out["matrix|tried"], out["matrix|caught"], out["matrix|excused"] = len(names), len(caught), len(excused)
+    out["matrix|open"] = len(names) - len(caught) - len(excused)
+    out["matrix|orderings"] = sum(n.startswith("order:") for n in caught)
+    out["matrix|models"] = len({r[4] for r in rows if r[0] in caught})
+    parts = {}
+    for n in sorted(names):
+        sums = parts.setdefault(part_of(n), [0, 0, 0, 0, 0])
+        column = 0 if n.startswith("order:") else 2
+        sums[column] += 1
+        sums[column + 1] += n in caught
+        sums[4] += n not in caught
+    order = [*PARTS, "others"]
+    tables["matrix"] = [[p, *parts[p]] for p in order if p in parts]
+    reasons = dict(re.findall(r"^\* `([^`]+)` survives: (.*)$", text, re.M))
+    tables["survivors"] = [[n, reasons.get(n, "")] for n in sorted(names - caught)]
+    sources["matrix"] = "loom-tests/README.md"
+
+
+def stress(readme, out):
+    """Real threads: scenarios, and seeded bugs that they were shown."""
+    rows, _ = section(readme, "stress")
+    scenarios = [r for r in rows if r[0].startswith("`")]
+    bugs = [r for r in rows if ":" in r[0] and not r[0].startswith("`")]
+    if scenarios:
+        out["stress|scenarios"] = len(scenarios)
+    if bugs:
+        out["stress|bugs"], out["stress|caught"] = len(bugs), sum(r[4] == "caught" for r in bugs)
+
+
+def other_tools(readme, out):
+    """Random schedules and sanitizers: rows of their tables, and how many of them failed."""
+    for name in ("shuttle", "sanitizers"):
+        rows, _ = section(readme, name)
+        rows = [r for r in rows if r[0].startswith("`") or "/" in r[0]]
+        if rows:
+            out[f"{name}|rows"] = len(rows)
 
 
 def packets_of(data):
@@ -310,7 +415,7 @@ def collect(root):
     """Everything: `values` by name, `tables`, `sources`."""
     out, tables, sources = {}, {}, {}
     results = root / "bench-results/results"
-    full_run(results, out, sources)
+    full_run(results, out, tables, sources)
     ratios(results, out, sources)
     growth(results, out, sources)
     instructions(results, out, sources)
@@ -320,10 +425,11 @@ def collect(root):
     sources["versions"] = dependencies(root, out)
     if "run" not in sources and "ratios" not in sources:
         raise Stale("bench-results/results holds no timings")
-    rows = []
+    # Who has a time in which row, in the order of the plan.
+    contenders = {}
     for key in out:
         row, _, rest = key.partition("|")
-        if rest.endswith("|ns") and row not in rows:
-            rows.append(row)
-    tables["rows"] = rows
+        if rest.endswith("|ns"):
+            contenders.setdefault(row, []).append(rest.removesuffix("|ns"))
+    tables["contenders"] = contenders
     return {"values": out, "tables": tables, "sources": sources}
