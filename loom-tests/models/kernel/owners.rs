@@ -38,6 +38,7 @@ impl Thing {
     fn use_it(&self) {
         // SAFETY: the protocol under test says so; loom checks it.
         assert_eq!(
+            // SAFETY: as above.
             self.0.with(|p| unsafe { *p }),
             LIVE,
             "used after it was freed"

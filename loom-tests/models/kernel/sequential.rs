@@ -23,7 +23,7 @@ pub const MODELS: [&[Model]; 6] = [
 fn dump_reference(fixed: bool) {
     for deleted in [None, Some(0), Some(1), Some(2)] {
         // Entry: bucket and references (the table's).
-        let mut entries = vec![(0, 1), (0, 1), (1, 1)];
+        let mut entries = [(0, 1), (0, 1), (1, 1)];
         let mut linked = [true; 3];
         let mut last: Option<usize> = None;
         let mut dumped = 0;
