@@ -4,9 +4,12 @@
 //! keeps its guard. Benchmarks run one after the other, so that ratios come from the binary's `ratios`, which
 //! alternates; here contenders take turns at going first.
 
-use bench_results::contender::{Dash, Map, Nulls, NullsHeld};
+use bench_results::contender::{
+    Alone, BATCH, Dash, Map, Nulls, NullsHeld, Papaya, SccIndex, SccMap, Session,
+};
 use bench_results::measure::{Build, filled, lookup_time};
-use bench_results::workload::{Presence, Stream};
+use bench_results::workload::{Presence, Stream, permuted};
+use core::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
@@ -32,7 +35,15 @@ fn bench<M: Map>(c: &mut Criterion, presence: Presence, entries: usize, threads:
 type Bench = fn(&mut Criterion, Presence, usize, usize);
 
 fn lookups(c: &mut Criterion) {
-    let mut contenders: [Bench; 3] = [bench::<Nulls>, bench::<Dash<0>>, bench::<NullsHeld>];
+    let mut contenders: [Bench; 7] = [
+        bench::<Nulls>,
+        bench::<Dash<0>>,
+        bench::<Papaya<u64>>,
+        bench::<SccMap<u64>>,
+        bench::<SccIndex<u64>>,
+        bench::<NullsHeld>,
+        bench::<Alone<u64>>,
+    ];
     for entries in SIZES {
         for presence in [Presence::Hit, Presence::Miss] {
             contenders.iter().for_each(|b| b(c, presence, entries, 1));
@@ -42,9 +53,11 @@ fn lookups(c: &mut Criterion) {
 }
 
 fn shared(c: &mut Criterion) {
-    let mut contenders: [Bench; 4] = [
+    let mut contenders: [Bench; 6] = [
         bench::<Nulls>,
         bench::<Dash<0>>,
+        bench::<Papaya<u64>>,
+        bench::<SccIndex<u64>>,
         bench::<NullsHeld>,
         bench::<Dash<256>>,
     ];
@@ -54,5 +67,35 @@ fn shared(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, lookups, shared);
+/// Look-ups in batches, where the map has an interface for them, and iteration over everything.
+fn bulk<M: Map>(c: &mut Criterion) {
+    for entries in SIZES {
+        let map = filled::<M>(entries, Build::Presized);
+        let keys: Vec<u64> = permuted(entries, 5).into_iter().take(BATCH).collect();
+        let mut group = c.benchmark_group(format!("batch/{entries}/1-thread"));
+        group.throughput(Throughput::Elements(BATCH as u64));
+        group.bench_function(BenchmarkId::from_parameter(M::NAME), |b| {
+            let session = map.session();
+            b.iter(|| session.batch(black_box(&keys)));
+        });
+        group.finish();
+        let mut group = c.benchmark_group(format!("iterate/{entries}/1-thread"));
+        group.throughput(Throughput::Elements(entries as u64));
+        group.sample_size(10);
+        group.bench_function(BenchmarkId::from_parameter(M::NAME), |b| {
+            let session = map.session();
+            b.iter(|| session.sum());
+        });
+        group.finish();
+    }
+}
+
+fn bulks(c: &mut Criterion) {
+    bulk::<Nulls>(c);
+    bulk::<Dash<0>>(c);
+    bulk::<Papaya<u64>>(c);
+    bulk::<SccIndex<u64>>(c);
+}
+
+criterion_group!(benches, lookups, shared, bulks);
 criterion_main!(benches);

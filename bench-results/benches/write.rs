@@ -1,6 +1,6 @@
 //! Writes: insertion from empty and into a presized map, removal, updates.
 
-use bench_results::contender::{Dash, Map, Nulls, NullsAtomic};
+use bench_results::contender::{Dash, Map, Nulls, NullsAtomic, Papaya, SccMap};
 use bench_results::measure::{Build, filled, insert_time, overwrite_time, remove_time};
 use bench_results::workload::{Presence, Stream, permuted};
 use core::time::Duration;
@@ -42,6 +42,8 @@ fn turnovers(c: &mut Criterion) {
     ] {
         turnover::<Nulls>(c, figure, build);
         turnover::<Dash<0>>(c, figure, build);
+        turnover::<Papaya<u64>>(c, figure, build);
+        turnover::<SccMap<u64>>(c, figure, build);
     }
 }
 
@@ -62,6 +64,8 @@ fn overwrites(c: &mut Criterion) {
     for increment in [true, false] {
         overwrite::<Nulls>(c, increment);
         overwrite::<Dash<0>>(c, increment);
+        overwrite::<Papaya<u64>>(c, increment);
+        overwrite::<SccMap<u64>>(c, increment);
         overwrite::<NullsAtomic>(c, increment);
     }
 }

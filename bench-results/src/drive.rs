@@ -14,6 +14,16 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// One repetition of a row: what is left of it.
+struct Turn<'a> {
+    row: usize,
+    repetition: usize,
+    /// Contenders in their order, which is reversed every other time: neighbours in time are what is compared, and nobody always
+    /// goes first.
+    specs: Vec<&'a Spec>,
+    time: Duration,
+}
+
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// Fewer rows, sizes and repetitions: under ten minutes
@@ -28,10 +38,13 @@ pub struct Arguments {
     /// Only these contenders
     #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',')]
     pub contenders: Vec<String>,
+    /// At most about this long, such as 45m: what matters most comes first, repetitions are spread evenly, and a further run goes on
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub budget: Option<Duration>,
     /// Processes per contender and row, instead of the plan's
     #[arg(long, value_name = "N")]
     pub repetitions: Option<usize>,
-    /// The file of raw results, which is continued if it is there [default: results/<host>-<date>.jsonl, -quick with --quick]
+    /// The file of raw results, which is continued if it is there [default: results/<host>-<date>.jsonl, -quick with --quick; yesterday's goes on if it is of the same commit]
     #[arg(long, value_name = "FILE")]
     pub raw: Option<PathBuf>,
     /// Measure although the machine is busy with other things. The results say so
@@ -40,16 +53,34 @@ pub struct Arguments {
 }
 
 /// The file of a run that begins today.
-fn default_raw(quick: bool) -> PathBuf {
+fn default_raw(quick: bool) -> Result<PathBuf> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host
         .trim()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .collect();
-    let today = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     let quick = if quick { "-quick" } else { "" };
-    crate::results().join(format!("{host}-{}{quick}.jsonl", &today[..10]))
+    let of = |time| {
+        let date = humantime::format_rfc3339_seconds(time).to_string();
+        crate::results().join(format!("{host}-{}{quick}.jsonl", &date[..10]))
+    };
+    let now = std::time::SystemTime::now();
+    let (today, yesterday) = (of(now), of(now - Duration::from_secs(86_400)));
+    // A run that goes on past midnight.
+    let begun = raw::read(&yesterday)?
+        .into_iter()
+        .rev()
+        .find_map(|l| match l {
+            Line::Environment { environment, .. } => Some(environment.commit),
+            _ => None,
+        });
+    let same = begun.is_some_and(|c| c == bench_results::environment::commit());
+    Ok(if same && !today.exists() {
+        yesterday
+    } else {
+        today
+    })
 }
 
 /// The subcommand that there is when none is given.
@@ -58,12 +89,13 @@ pub fn run(a: &Arguments) -> Result<()> {
     let c = external::c_maps();
     let rows = chosen(a, plan::rows(size, &c));
     ensure!(!rows.is_empty(), "no row of the plan was chosen");
-    let path = a.raw.clone().unwrap_or_else(|| default_raw(a.quick));
+    let path = a.raw.clone().map_or_else(|| default_raw(a.quick), Ok)?;
     let before = raw::read(&path)?;
     let (done, took) = finished(&before);
-    let todo: usize = missing(&rows, &done);
-    print_plan(a, &rows, todo);
-    let left = remaining(&rows, &done, &took);
+    let todo = turns(&rows, &done, &took, a.budget);
+    print_plan(a, &rows, &todo, &done);
+    let left: Duration = todo.iter().map(|t| t.time).sum();
+    let todo: usize = todo.iter().map(|t| t.specs.len()).sum();
     println!(
         "{} rows, {todo} processes to run, about {}; results go to {}",
         rows.len(),
@@ -97,7 +129,7 @@ pub fn run(a: &Arguments) -> Result<()> {
         versions: versions(),
         busy_ok: a.busy_ok,
     })?;
-    let failures = measure(&rows, &done, &took, left, &mut out)?;
+    let failures = measure(&rows, &done, &took, a.budget, &mut out)?;
     ensure!(
         failures == 0,
         "{failures} processes failed; a further run tries them again"
@@ -144,28 +176,39 @@ fn finished(lines: &[Line]) -> (Done, Took) {
     (done, took)
 }
 
-fn missing(rows: &[Row], done: &Done) -> usize {
-    rows.iter()
-        .flat_map(|r| (0..r.repetitions).flat_map(|i| r.specs.iter().map(move |s| (s, i))))
-        .filter(|(s, i)| !done.contains(&((*s).clone(), *i)))
-        .count()
-}
-
 fn expected(spec: &Spec, took: &Took) -> Duration {
     took.get(spec)
         .map_or_else(|| plan::estimate(spec), |s| Duration::from_secs_f64(*s))
 }
 
-fn remaining(rows: &[Row], done: &Done, took: &Took) -> Duration {
-    rows.iter()
-        .flat_map(|r| (0..r.repetitions).flat_map(|i| r.specs.iter().map(move |s| (s, i))))
-        .filter(|(s, i)| !done.contains(&((*s).clone(), *i)))
-        .map(|(s, _)| expected(s, took))
-        .sum()
+/// What is left to do, in the order of the plan; as much of it as fits into the budget.
+fn turns<'a>(rows: &'a [Row], done: &Done, took: &Took, budget: Option<Duration>) -> Vec<Turn<'a>> {
+    let mut spent = Duration::ZERO;
+    plan::turns(rows)
+        .into_iter()
+        .filter_map(|(row, repetition)| {
+            let mut specs: Vec<&Spec> = rows[row].specs.iter().collect();
+            if repetition % 2 == 1 {
+                specs.reverse();
+            }
+            specs.retain(|s| !done.contains(&((*s).clone(), repetition)));
+            let time = specs.iter().map(|s| expected(s, took)).sum();
+            let fits = budget.is_none_or(|b| spent + time <= b);
+            (fits && !specs.is_empty()).then(|| {
+                spent += time;
+                Turn {
+                    row,
+                    repetition,
+                    specs,
+                    time,
+                }
+            })
+        })
+        .collect()
 }
 
-fn print_plan(a: &Arguments, rows: &[Row], todo: usize) {
-    if !a.plan && todo > 0 {
+fn print_plan(a: &Arguments, rows: &[Row], todo: &[Turn<'_>], done: &Done) {
+    if !a.plan && !todo.is_empty() {
         let whole = plan::total(rows);
         println!(
             "the whole plan takes about {}; --plan lists it",
@@ -173,12 +216,17 @@ fn print_plan(a: &Arguments, rows: &[Row], todo: usize) {
         );
         return;
     }
-    for r in rows {
+    println!(" seconds  rank  done + now of all  row  contenders");
+    for (at, r) in rows.iter().enumerate() {
         let names: Vec<&str> = r.specs.iter().map(|s| s.contender.as_str()).collect();
         let time = plan::total(std::slice::from_ref(r));
+        let whole = |i: &usize| r.specs.iter().all(|s| done.contains(&(s.clone(), *i)));
         println!(
-            "{:>6.0} s  {:>2} x  {:<58} {}",
+            "{:>6.0} s  {}  {:>2} + {:>2} of {:>2}  {:<58} {}",
             time.as_secs_f64(),
+            r.rank,
+            (0..r.repetitions).filter(whole).count(),
+            todo.iter().filter(|t| t.row == at).count(),
             r.repetitions,
             r.specs[0].row(),
             names.join(" ")
@@ -216,54 +264,59 @@ fn versions() -> Vec<String> {
     versions
 }
 
-/// Runs what is missing. Contenders of a row take turns, forwards and backwards, so that neighbours in time are what is
-/// compared, and nobody always goes first.
+/// Runs what is missing, until the budget is used up. Times turn out other than expected, so each turn is weighed anew.
 fn measure(
     rows: &[Row],
     done: &Done,
     took: &Took,
-    left: Duration,
+    budget: Option<Duration>,
     out: &mut Appender,
 ) -> Result<usize> {
-    let bar = ProgressBar::new(left.as_millis() as u64);
+    let turns = turns(rows, done, took, None);
+    let all: Duration = turns.iter().map(|t| t.time).sum();
+    let bar = ProgressBar::new(budget.unwrap_or(all).min(all).as_millis() as u64);
     bar.set_style(
         ProgressStyle::with_template("{bar:30} {percent:>3} %  {elapsed} gone  {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
+    let begin = Instant::now();
+    let mut took = took.clone();
     let mut failures = 0;
-    for row in rows {
-        let name = row.specs[0].row();
-        let mut turn: Vec<&Spec> = row.specs.iter().collect();
-        for repetition in 0..row.repetitions {
-            for &spec in &turn {
-                if done.contains(&(spec.clone(), repetition)) {
-                    continue;
-                }
-                bar.set_message(format!("{name}  {}", spec.contender));
-                let start = Instant::now();
-                let result = in_a_process(spec);
-                let seconds = start.elapsed().as_secs_f64();
-                let line = match result {
-                    Ok(sample) => Line::Sample {
+    for turn in turns {
+        let time: Duration = turn.specs.iter().map(|s| expected(s, &took)).sum();
+        if budget.is_some_and(|b| begin.elapsed() + time > b) {
+            continue;
+        }
+        let name = rows[turn.row].specs[0].row();
+        let repetition = turn.repetition;
+        for spec in turn.specs {
+            bar.set_message(format!("{name}  {}", spec.contender));
+            let start = Instant::now();
+            let result = in_a_process(spec);
+            let seconds = start.elapsed().as_secs_f64();
+            took.insert(spec.clone(), seconds);
+            let line = match result {
+                Ok(sample) => Line::Sample {
+                    spec: spec.clone(),
+                    repetition,
+                    seconds,
+                    sample,
+                },
+                Err(e) => {
+                    failures += 1;
+                    bar.println(format!("{name}  {}: {e:#}", spec.contender));
+                    Line::Failure {
                         spec: spec.clone(),
                         repetition,
-                        seconds,
-                        sample,
-                    },
-                    Err(e) => {
-                        failures += 1;
-                        bar.println(format!("{name}  {}: {e:#}", spec.contender));
-                        Line::Failure {
-                            spec: spec.clone(),
-                            repetition,
-                            error: format!("{e:#}"),
-                        }
+                        error: format!("{e:#}"),
                     }
-                };
-                out.add(&line)?;
-                bar.inc(expected(spec, took).as_millis() as u64);
-            }
-            turn.reverse();
+                }
+            };
+            out.add(&line)?;
+        }
+        match budget {
+            Some(_) => bar.set_position(begin.elapsed().as_millis() as u64),
+            None => bar.inc(turn.time.as_millis() as u64),
         }
     }
     bar.finish_and_clear();

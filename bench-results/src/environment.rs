@@ -88,7 +88,8 @@ fn git(args: &[&str]) -> Option<String> {
 }
 
 /// The commit checked out. Results that an earlier measurement has just written do not make it dirty.
-fn commit() -> String {
+#[must_use]
+pub fn commit() -> String {
     let Some(head) = git(&["rev-parse", "HEAD"]) else {
         return "unknown".into();
     };

@@ -17,6 +17,11 @@ const C_MAPS: &[(&str, &str, &[&str])] = &[
     ("rte_hash", "PEER_RTE_HASH", &["libdpdk"]),
 ];
 
+/// Names of the C maps that can take part.
+pub fn all_c_maps() -> Vec<String> {
+    C_MAPS.iter().map(|m| m.0.to_owned()).collect()
+}
+
 /// Names of the C maps whose Debian packages are here; says which are not.
 pub fn c_maps() -> Vec<String> {
     C_MAPS

@@ -16,6 +16,8 @@ pub struct Row {
     pub specs: Vec<Spec>,
     /// Processes of each.
     pub repetitions: usize,
+    /// How soon it is measured: 0 for what the targets and each group of tables need, 1 for the rest of the tables, 2 for variations.
+    pub rank: usize,
 }
 
 /// How much is measured.
@@ -34,6 +36,7 @@ const QUICK: &[&str] = &["nulls", "dashmap", "papaya", "scc-index", "hashbrown"]
 
 struct Builder {
     size: Size,
+    rank: usize,
     rows: Vec<Row>,
 }
 
@@ -95,7 +98,13 @@ impl Builder {
                 contender: n.into(),
             })
             .collect();
-        self.rows.push(Row { specs, repetitions });
+        // A quick run is short anyway.
+        let rank = if self.full() { self.rank } else { 0 };
+        self.rows.push(Row {
+            specs,
+            repetitions,
+            rank,
+        });
     }
 
     fn look_ups(&mut self) {
@@ -140,13 +149,14 @@ impl Builder {
             for presence in [Hit, Miss] {
                 self.row(look(presence, Uniform, Throughput), U64, n, 1, &all);
             }
-            if full {
-                self.row(look(Half, Uniform, Throughput), U64, n, 1, &few);
-            }
         }
         self.row(look(Hit, Uniform, Throughput), U64, 1_000, 2, &all);
         if !full {
             return;
+        }
+        self.rank = 1;
+        for &n in sizes {
+            self.row(look(Half, Uniform, Throughput), U64, n, 1, &few);
         }
         self.row(look(Miss, Uniform, Throughput), U64, 1_000, 2, &few);
         for n in [100_000, 1_000_000] {
@@ -186,6 +196,7 @@ impl Builder {
         let names = self.among(&["nulls", "dashmap", "papaya", "scc-index"], &[]);
         self.row(look(Hit, Uniform, Throughput), U64, 20_000_000, 2, &names);
         // The same without huge pages.
+        self.rank = 2;
         for n in [100_000, 1_000_000] {
             let work = Work::Lookup {
                 presence: Hit,
@@ -200,6 +211,7 @@ impl Builder {
     }
 
     fn writes(&mut self) {
+        self.rank = 0;
         let names = self.among(
             &[
                 "nulls",
@@ -255,6 +267,7 @@ impl Builder {
             }
         }
         if self.full() {
+            self.rank = 1;
             for name in [Published::ReadHeavy, Published::Exchange] {
                 let mix = Mix::Published { name };
                 self.row(Work::Mix { mix }, u64, 1 << 20, 4, &leading);
@@ -270,6 +283,7 @@ impl Builder {
 
     /// Memory and latency while maps grow.
     fn growth(&mut self) {
+        self.rank = 0;
         let u64 = KeyKind::U64;
         let names = self.among(LEADING, &["nulls-type-stable"]);
         let steps: Vec<u32> = if self.full() {
@@ -286,14 +300,15 @@ impl Builder {
         machine.extend(self.among(&["nulls", "dashmap", "papaya", "scc-index"], &[]));
         if self.full() {
             let some = self.among(&["nulls", "dashmap", "papaya", "scc-index"], &[]);
-            self.row(Work::Timeline, u64, 10_000_000, 1, &some);
             let latency = |readers| Work::Latency {
                 rate: 1_000_000,
                 readers,
             };
             self.row(latency(0), u64, 16_000_000, 1, &machine);
-            self.row(latency(1), u64, 16_000_000, 1, &machine);
             self.row(latency(0), u64, 16_000_000, 2, &machine);
+            self.rank = 1;
+            self.row(latency(1), u64, 16_000_000, 1, &machine);
+            self.row(Work::Timeline, u64, 10_000_000, 1, &some);
         } else {
             let work = Work::Latency {
                 rate: 500_000,
@@ -307,6 +322,7 @@ impl Builder {
         let u64 = KeyKind::U64;
         let threads: &[usize] = if self.full() { &[1, 2] } else { &[1] };
         for &t in threads {
+            self.rank = t - 1;
             for every_us in [0, 10] {
                 if t + usize::from(every_us > 0) <= 2 {
                     self.row(Work::Geometry { every_us }, u64, 1, t, GEOMETRIES);
@@ -317,6 +333,7 @@ impl Builder {
         if !self.full() {
             return;
         }
+        self.rank = 2;
         self.row(Work::Pin, u64, 1_000_000, 1, PINS);
         for factor in [125, 150, 200, 300, 400] {
             for fill in [30, 40, 50, 60] {
@@ -339,6 +356,8 @@ impl Builder {
                     if bulk {
                         names.truncate(1);
                     }
+                    // What a target names, and one single look-up of each key to stand beside it.
+                    self.rank = usize::from(zipf || key == KeyKind::U64 || !bulk && threads == 2);
                     names.extend(
                         c.iter()
                             .map(String::as_str)
@@ -350,8 +369,9 @@ impl Builder {
         }
     }
 
+    /// Each workload at each size on each store. The largest with two threads only.
     fn tracker(&mut self) {
-        let stores = ["nulls", "dashmap"];
+        let stores = ["nulls", "dashmap", "papaya"];
         let u64 = KeyKind::U64;
         if !self.full() {
             let traffic = Traffic::Campus;
@@ -359,36 +379,43 @@ impl Builder {
             return;
         }
         for traffic in [
-            Traffic::Campus,
-            Traffic::Sfr,
-            Traffic::Dns,
-            Traffic::SynFlood,
             Traffic::Elephants,
             Traffic::NatLadder,
+            Traffic::Campus,
+            Traffic::SynFlood,
+            Traffic::Dns,
+            Traffic::Sfr,
             Traffic::Caida,
         ] {
-            for n in [1_000, 100_000] {
+            // The ladder's own rungs are near the others' sizes; it has the last one exactly.
+            let most = match traffic {
+                Traffic::NatLadder => 4_128_768,
+                _ => 4_000_000,
+            };
+            for n in [1_000, 100_000, 1_000_000, most] {
                 for t in [1, 2] {
-                    self.row(Work::Conntrack { traffic }, u64, n, t, &stores);
+                    self.rank = match (traffic, n, t) {
+                        (Traffic::Elephants, 1_000 | 100_000, 1) => 0,
+                        (Traffic::NatLadder, 1_000_000, 2) => 0,
+                        (Traffic::Campus, 100_000, 1) => 0,
+                        (_, 1_000 | 100_000, _) => 1,
+                        (_, 1_000_000, 2) => 1,
+                        _ => 2,
+                    };
+                    if n < most || t == 2 {
+                        self.row(Work::Conntrack { traffic }, u64, n, t, &stores);
+                    }
                 }
             }
         }
-        for traffic in [Traffic::Campus, Traffic::SynFlood, Traffic::NatLadder] {
-            for t in [1, 2] {
-                self.row(Work::Conntrack { traffic }, u64, 1_000_000, t, &stores);
-            }
-        }
-        let ladder = Work::Conntrack {
-            traffic: Traffic::NatLadder,
-        };
-        self.row(ladder, u64, 4_128_768, 2, &stores);
     }
 }
 
-/// The rows of a run, the ones that say most first. `c` are the C maps that are installed.
+/// The rows of a run, in the order of the tables. `c` are the C maps that are installed.
 pub fn rows(size: Size, c: &[String]) -> Vec<Row> {
     let mut b = Builder {
         size,
+        rank: 0,
         rows: Vec::new(),
     };
     b.look_ups();
@@ -398,6 +425,18 @@ pub fn rows(size: Size, c: &[String]) -> Vec<Row> {
     b.ablations();
     b.tracker();
     b.rows
+}
+
+/// In which order rows are measured, and which of their repetitions: `(row, repetition)`. Rows of a rank take turns, and each rank
+/// begins when the one before has three repetitions: wherever a run ends, what it measured is spread evenly over the groups.
+pub fn turns(rows: &[Row]) -> Vec<(usize, usize)> {
+    let mut turns: Vec<(usize, usize)> = rows
+        .iter()
+        .enumerate()
+        .flat_map(|(row, r)| (0..r.repetitions).map(move |i| (row, i)))
+        .collect();
+    turns.sort_by_key(|&(row, i)| (3 * rows[row].rank + i, rows[row].rank, row));
+    turns
 }
 
 /// About how long a process takes on the machine that the figures below were taken from (two cores, 3 GHz).
@@ -425,7 +464,7 @@ pub fn estimate(spec: &Spec) -> Duration {
         }
         Work::Geometry { .. } => 1.2 * sample,
         Work::FactorFill { .. } => n * 1.5e-6,
-        Work::Conntrack { .. } => 1.5 + n * 4e-6,
+        Work::Conntrack { .. } => 1.0 + n * 4e-6,
     };
     Duration::from_secs_f64(seconds + 0.02)
 }
@@ -449,6 +488,47 @@ mod tests {
         let c: Vec<String> = C.iter().map(|s| (*s).to_owned()).collect();
         assert!(total(&rows(Size::Full, &c)) <= Duration::from_secs(3 * 3600));
         assert!(total(&rows(Size::Quick, &c)) < Duration::from_secs(600));
+    }
+
+    #[test]
+    fn turns_are_spread_evenly() {
+        let c: Vec<String> = C.iter().map(|s| (*s).to_owned()).collect();
+        let rows = rows(Size::Full, &c);
+        let turns = turns(&rows);
+        let all: usize = rows.iter().map(|r| r.repetitions).sum();
+        assert_eq!(turns.iter().collect::<HashSet<_>>().len(), all);
+        // One turn of each row of rank 0 comes first, and every kind of work that has targets or plots is among them.
+        let first = rows.iter().filter(|r| r.rank == 0).count();
+        assert!(
+            turns[..first]
+                .iter()
+                .all(|t| rows[t.0].rank == 0 && t.1 == 0)
+        );
+        let time: Duration = rows
+            .iter()
+            .filter(|r| r.rank == 0)
+            .flat_map(|r| &r.specs)
+            .map(estimate)
+            .sum();
+        assert!(3 * time < Duration::from_secs(45 * 60), "{time:?}");
+        let kind = |r: &Row| r.specs[0].row().split('/').next().unwrap().to_owned();
+        let kinds: HashSet<String> = turns[..first].iter().map(|t| kind(&rows[t.0])).collect();
+        for k in [
+            "lookup",
+            "insert",
+            "remove",
+            "update",
+            "replace",
+            "mix",
+            "memory",
+            "latency",
+            "peers",
+            "geometry",
+            "pin",
+            "conntrack",
+        ] {
+            assert!(kinds.contains(k), "{k}");
+        }
     }
 
     #[test]

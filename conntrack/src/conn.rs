@@ -26,12 +26,12 @@ use crate::seqadj::SeqAdj;
 use crate::slot::UserSlot;
 use crate::status;
 use crate::store::Peek;
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, fence, mutant, order};
 use crate::tuple::{Direction, Tuple};
 use crate::zone::{Key, Link, NetId, Zone};
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32 as Number32, AtomicU64 as Number64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Extension: packets and bytes are counted.
@@ -135,19 +135,19 @@ pub struct Conn<U = ()> {
     net: AtomicU32,
     tuples: [[AtomicU64; 5]; 2],
     inner: Mutex<Inner>,
-    ext: AtomicU32,
-    mark: AtomicU32,
+    ext: Number32,
+    mark: Number32,
     hashes: [AtomicU64; 2],
-    counters: [[AtomicU64; 2]; 2],
-    start: AtomicU64,
-    stop: AtomicU64,
-    labels: [AtomicU32; 4],
+    counters: [[Number64; 2]; 2],
+    start: Number64,
+    stop: Number64,
+    labels: [Number32; 4],
     user: UserSlot<U>,
     events: Cache,
 }
 
 // Entry and count are five whole cache lines, so that every entry in the pool begins where a line does.
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_pointer_width = "64", not(nulls_loom)))]
 const _: () = assert!(size_of::<Conn<u8>>() + 8 == 5 * 64);
 
 impl<U> Conn<U> {
@@ -161,12 +161,12 @@ impl<U> Conn<U> {
             zone: AtomicU32::new(0),
             net: AtomicU32::new(0),
             inner: Mutex::new(Inner::default()),
-            ext: AtomicU32::new(0),
-            mark: AtomicU32::new(0),
+            ext: Number32::new(0),
+            mark: Number32::new(0),
             hashes: Default::default(),
             counters: Default::default(),
-            start: AtomicU64::new(0),
-            stop: AtomicU64::new(0),
+            start: Number64::new(0),
+            stop: Number64::new(0),
             labels: Default::default(),
             user: UserSlot::new(),
             events: Cache::default(),
@@ -209,7 +209,7 @@ impl<U> Conn<U> {
     /// Is `key` the key of the `dir` link, right now? A reader without a reference may be told about a mixture of two incarnations.
     #[must_use]
     pub fn matches(&self, dir: Direction, key: &Key) -> bool {
-        self.tuple(dir) == key.tuple
+        self.tuple(dir).is(&key.tuple)
             && self.zone().id_for(dir) == key.zone
             && key.links & (1 << dir.index()) != 0
             && self.net_id() == key.net
@@ -219,13 +219,26 @@ impl<U> Conn<U> {
     #[must_use]
     pub fn status(&self) -> u32 {
         // Acquire: CONFIRMED seen means the absolute deadline is seen too (pairs with `set_status`).
-        self.status.load(Ordering::Acquire)
+        self.status.load(order::status_read())
     }
 
     /// Sets status bits, tells whether all of them were clear before.
     pub(crate) fn set_status(&self, bits: u32) -> bool {
         // AcqRel: a total order of the setters of one bit decides arbitration (DYING); Release publishes what happened before (CONFIRMED).
-        self.status.fetch_or(bits, Ordering::AcqRel) & bits == 0
+        self.status.fetch_or(bits, order::status_set()) & bits == 0
+    }
+
+    /// Sets DYING; tells whether it was not set before, which makes the caller the one who deletes.
+    pub(crate) fn claim_death(&self) -> bool {
+        if mutant("ct:unlink-without-dying") {
+            return true;
+        }
+        if mutant("ct:dying-looked-at") {
+            let mine = !self.has(status::DYING);
+            self.set_status(status::DYING);
+            return mine;
+        }
+        self.set_status(status::DYING)
     }
 
     /// Is the bit set?

@@ -62,6 +62,7 @@ pub mod snapshot;
 pub mod stats;
 pub mod status;
 pub mod store;
+mod sync;
 pub mod sysctl;
 pub mod tracker;
 pub mod tuple;

@@ -2,15 +2,16 @@
 //!
 //! Set once by whoever comes first (usually a hook), read by everyone who holds the entry, dropped when the entry's last reference goes.
 
+use crate::sync::{AtomicPtr, order};
 use std::fmt;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::Ordering;
 
 /// A slot for one `U`, empty at first.
 pub struct UserSlot<U>(AtomicPtr<U>);
 
 impl<U> UserSlot<U> {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 
@@ -18,7 +19,7 @@ impl<U> UserSlot<U> {
     #[must_use]
     pub fn get(&self) -> Option<&U> {
         // Acquire: pairs with the Release of `set`, so that the value's fields are seen.
-        let p = self.0.load(Ordering::Acquire);
+        let p = self.0.load(order::slot_get());
         // SAFETY: a non-null pointer came from `Box::into_raw` in `set` and is freed by `clear` only, which nobody calls while a reference
         // to the entry (and so a borrow of this slot) is alive.
         unsafe { p.as_ref() }
@@ -33,7 +34,7 @@ impl<U> UserSlot<U> {
         // Release: publishes the value to `get`. Acquire on failure is not needed, the winner's value is not looked at.
         match self
             .0
-            .compare_exchange(ptr::null_mut(), p, Ordering::Release, Ordering::Relaxed)
+            .compare_exchange(ptr::null_mut(), p, order::slot_set(), Ordering::Relaxed)
         {
             // SAFETY: as in `get`.
             Ok(_) => Ok(unsafe { &*p }),

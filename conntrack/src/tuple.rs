@@ -95,6 +95,13 @@ pub struct Tuple(pub(crate) [u64; 5]);
 pub const TUPLE_HASHED: usize = 39;
 
 impl Tuple {
+    /// Equality, in place: the derived one calls a function that compares bytes of any number.
+    #[inline(always)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let ([a, b, c, d, e], [v, w, x, y, z]) = (self.0, other.0);
+        ((a ^ v) | (b ^ w) | (c ^ x) | (d ^ y) | (e ^ z)) == 0
+    }
+
     /// Builds a tuple. `src_l4` and `dst_l4` are in host order: ports; or for ICMP the id, and type · 256 + code; or GRE keys.
     ///
     /// Addresses of different families give `None`.

@@ -70,6 +70,7 @@ static MUTANT: Mutex<Option<&'static str>> = Mutex::new(None);
 static ARMED: AtomicBool = AtomicBool::new(false);
 static HITS: AtomicUsize = AtomicUsize::new(0);
 static QUIET: AtomicBool = AtomicBool::new(false);
+static REACH: AtomicBool = AtomicBool::new(false);
 
 /// Notes an outcome of the running execution.
 pub fn saw(outcome: &'static str) {
@@ -84,6 +85,8 @@ pub fn saw(outcome: &'static str) {
 pub struct Options {
     pub bound: Option<usize>,
     pub mutant: Option<&'static str>,
+    /// Tell which mutants are met.
+    pub reach: bool,
     /// Executions to print step by step.
     pub trace: Option<u64>,
 }
@@ -117,6 +120,7 @@ pub fn run(model: &'static Model, options: Options) -> ! {
     }));
 
     *MUTANT.lock().unwrap_or_else(|e| e.into_inner()) = options.mutant;
+    REACH.store(options.reach, Ordering::SeqCst);
     let mut builder = loom::model::Builder::new();
     builder.max_threads = model.threads;
     builder.max_branches = model.max_branches;
@@ -140,6 +144,12 @@ pub fn run(model: &'static Model, options: Options) -> ! {
         (model.body)();
     });
 
+    if options.reach {
+        println!(
+            "@reached\t{}",
+            nulls::checking::recorded_mutants().join(",")
+        );
+    }
     let seen = SEEN.lock().unwrap_or_else(|e| e.into_inner()).clone();
     let mut ok = true;
     for o in model.outcomes.iter().filter(|o| !seen.contains_key(*o)) {
@@ -190,6 +200,7 @@ fn trace_from_here() {
 fn disarm() {
     HITS.fetch_add(nulls::checking::mutant_hits(), Ordering::Relaxed);
     nulls::checking::set_mutant(None);
+    nulls::checking::record_mutants(false);
     ARMED.store(false, Ordering::Relaxed);
 }
 
@@ -197,6 +208,7 @@ fn disarm() {
 pub fn spawn<T: 'static>(f: impl FnOnce() -> T + 'static) -> loom::thread::JoinHandle<T> {
     if !ARMED.swap(true, Ordering::Relaxed) {
         nulls::checking::set_mutant(*MUTANT.lock().unwrap_or_else(|e| e.into_inner()));
+        nulls::checking::record_mutants(REACH.load(Ordering::Relaxed));
     }
     loom::thread::spawn(f)
 }

@@ -1,5 +1,6 @@
 //! The models as one program. The driver builds it, asks for `list` and runs each model in a process of its own.
 
+mod conntrack;
 mod entries;
 mod finish;
 mod harness;
@@ -35,6 +36,7 @@ const SHIPPED: &[&[Model]] = &[
     finish::MODELS,
     entries::MODELS,
     map::MODELS,
+    conntrack::MODELS,
 ];
 
 fn all() -> impl Iterator<Item = &'static Model> {
@@ -68,27 +70,27 @@ fn list() {
     }
 }
 
-/// `list`, or `run NAME BOUND|none [mutant NAME] [trace N]`.
+/// `list`, or `run NAME BOUND|none [mutant NAME] [reach yes] [trace N]`.
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let (name, bound, mut rest) = match args.as_slice() {
         ["list"] => return list(),
         ["run", name, bound, rest @ ..] => (*name, *bound, rest),
-        _ => panic!("usage: list | run NAME BOUND|none [mutant NAME] [trace N]"),
+        _ => panic!("usage: list | run NAME BOUND|none [mutant NAME] [reach yes] [trace N]"),
     };
-    let model = all()
-        .find(|m| m.name == name)
-        .expect("no such model");
+    let model = all().find(|m| m.name == name).expect("no such model");
     let mut options = Options {
         bound: (bound != "none").then(|| bound.parse().expect("a bound is a number or none")),
         mutant: None,
+        reach: false,
         trace: None,
     };
     while let [key, value, more @ ..] = rest {
         match *key {
             // Lives as long as the process: the checking build keeps its address.
             "mutant" => options.mutant = Some(Box::leak((*value).to_owned().into_boxed_str())),
+            "reach" => options.reach = *value == "yes",
             "trace" => options.trace = Some(value.parse().expect("an execution's number")),
             other => panic!("unknown option {other}"),
         }

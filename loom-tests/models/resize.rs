@@ -153,7 +153,8 @@ fn read_beside_start() {
 }
 
 fn insert_beside_start() {
-    let w = Arc::new(World::new(1, spread, &[5]));
+    // With an overflow line, so that the writer looks for the next generation whatever the latch said.
+    let w = Arc::new(World::new(1, spread, &[1, 2, 5]));
     let writer = {
         let w = w.clone();
         spawn(move || {
@@ -163,7 +164,7 @@ fn insert_beside_start() {
     };
     w.start_resize(2);
     writer.join().unwrap();
-    w.holds(&[5, 6]);
+    w.holds(&[1, 2, 5, 6]);
 }
 
 fn insert_beside_move() {

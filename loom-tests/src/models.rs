@@ -1,7 +1,7 @@
 //! The modes `fast` and `full`: every model on the code as shipped, after the self-test of the checker.
 
 use crate::runner::{self, Contents, Model, Run};
-use crate::workspace::{Program, Workspace};
+use crate::workspace::{Kept, Program, Workspace};
 use crate::{Checked, Options, Tally, announce, print_checked};
 use anyhow::Result;
 
@@ -27,6 +27,12 @@ impl Bound {
             Bound::None => "none".to_owned(),
         }
     }
+}
+
+/// Runs one model as shipped, and asks which mutants it meets.
+pub(crate) fn run_for_reach(program: &Program, options: &Options, model: &Model) -> Result<Run> {
+    let args = ["run", &model.name, &Bound::Fast.of(model), "reach", "yes"].map(str::to_owned);
+    runner::run(program, &args, options.limit(model))
 }
 
 /// Runs one model, with a mutant or without.
@@ -227,8 +233,8 @@ pub fn trace(options: &Options, bound: Bound, number: u64, mutant: Option<&str>)
     Ok(())
 }
 
-pub(crate) fn open(options: &Options) -> Result<(Program, Contents)> {
-    let program = Workspace::locate()?.build(options.flavour())?;
+pub(crate) fn open(options: &Options) -> Result<(Kept, Contents)> {
+    let program = Workspace::locate()?.build(options.flavour())?.keep()?;
     announce(&program);
     let contents = runner::list(&program)?;
     Ok((program, contents))

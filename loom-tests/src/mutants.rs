@@ -4,7 +4,7 @@
 //! a model claims to catch must make that model fail. Every other mutant is tried on all models. One that nothing
 //! catches is a survivor, and needs a written reason in `survivors.txt`.
 
-use crate::models::{Bound, open, run_one, self_test};
+use crate::models::{Bound, open, run_for_reach, run_one, self_test};
 use crate::report::{Table, shortened, write_readme};
 use crate::runner::{self, End, Model, Run};
 use crate::workspace::{Program, Workspace};
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// The seeded bugs named in the sources below `dir`.
 ///
@@ -77,11 +78,16 @@ fn try_model(program: &Program, options: &Options, model: &Model, name: &str) ->
     run_one(program, options, model, Bound::Full, Some(name))
 }
 
+/// A model that takes longer is tried with the mutants that it claims, and with all of them if every pair is wanted.
+const QUICK: Duration = Duration::from_secs(10);
+
 /// All that is known of one mutant.
 struct Mutant<'a> {
     name: &'a str,
     claimed: Vec<&'a Model>,
     tried: Vec<(&'a Model, Run)>,
+    /// The time was over before all that could catch it were tried.
+    cut_short: bool,
 }
 
 impl Mutant<'_> {
@@ -91,6 +97,21 @@ impl Mutant<'_> {
             .filter(|(_, r)| r.caught())
             .map(|(m, _)| m.name.as_str())
             .collect()
+    }
+
+    fn in_a_line(&self) -> String {
+        let time: Duration = self.tried.iter().map(|(_, r)| r.time).sum();
+        let killers = self.killers();
+        let verdict = if killers.is_empty() {
+            "caught by nothing".to_owned()
+        } else {
+            format!("caught by {}", killers.join(" "))
+        };
+        format!(
+            "{verdict} ({} tried, {:.1} s)",
+            self.tried.len(),
+            time.as_secs_f64()
+        )
     }
 }
 
@@ -122,7 +143,9 @@ pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
         .filter(|m| !m.is_litmus() && !m.is_kernel())
         .collect();
     let mut names: BTreeSet<String> = contents.mutants.iter().cloned().collect();
-    names.append(&mut seeded_bugs(&workspace.table_sources())?);
+    for sources in workspace.sources() {
+        names.append(&mut seeded_bugs(&sources)?);
+    }
 
     let mut tally = Tally::default();
     self_test(&program, &contents, options, &mut tally)?;
@@ -132,7 +155,7 @@ pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
         Ok(Checked {
             model,
             bound: model.fast_bound.to_string(),
-            run: run_one(&program, options, model, Bound::Fast, None)?,
+            run: run_for_reach(&program, options, model)?,
         })
     })?;
     print_checked(&base);
@@ -140,7 +163,6 @@ pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
     // Quick ones first: an unclaimed mutant is tried until one of them catches it.
     let mut sound: Vec<&Checked<'_>> = base.iter().filter(|c| c.ok()).collect();
     sound.sort_by_key(|c| c.run.time);
-    let sound: Vec<&Model> = sound.iter().map(|c| c.model).collect();
 
     for (model, name) in models
         .iter()
@@ -166,37 +188,49 @@ pub fn run(options: &Options, extent: Extent) -> Result<Tally> {
         .filter(|n| extent != Extent::Claimed || claimed.contains(n))
         .collect();
     let results = runner::parallel(&selected, options.jobs, |name| {
-        try_mutant(&program, options, &sound, name, extent)
+        let mutant = try_mutant(&program, options, &sound, name, extent)?;
+        println!("{name}: {}", mutant.in_a_line());
+        Ok(mutant)
     })?;
     let text = report(&results, &accepted, &mut tally);
-    if options.write && options.filters.is_empty() {
+    let whole = results.iter().all(|m| !m.cut_short);
+    if options.write && options.filters.is_empty() && whole {
         write_readme("matrix", &text)?;
     }
     Ok(tally)
 }
 
-/// Tries a mutant on the models that claim it, and on the others if none does.
+/// Tries a mutant on the models that claim it, and on the others if none does: those that meet it, and unless all pairs are wanted
+/// those that take no more than [`QUICK`].
 fn try_mutant<'a>(
     program: &Program,
     options: &Options,
-    models: &[&'a Model],
+    models: &[&Checked<'a>],
     name: &'a str,
     extent: Extent,
 ) -> Result<Mutant<'a>> {
-    let (claimed, others): (Vec<&Model>, Vec<&Model>) = models
+    let (claimed, others): (Vec<&Checked<'a>>, Vec<&Checked<'a>>) = models
         .iter()
-        .partition(|m| m.kills.iter().any(|k| k == name));
+        .partition(|c| c.model.kills.iter().any(|k| k == name));
+    let claimed: Vec<&Model> = claimed.iter().map(|c| c.model).collect();
+    let others = others
+        .iter()
+        .filter(|c| c.run.reached.iter().any(|r| r == name))
+        .filter(|c| extent == Extent::All || c.run.time <= QUICK)
+        .map(|c| c.model);
     let mut mutant = Mutant {
         name,
         claimed: claimed.clone(),
         tried: Vec::new(),
+        cut_short: false,
     };
-    if options.is_over() {
-        return Ok(mutant);
-    }
     for model in claimed {
         if extent == Extent::UntilCaught && !mutant.killers().is_empty() {
             break;
+        }
+        if options.is_over() {
+            mutant.cut_short = true;
+            return Ok(mutant);
         }
         let run = try_model(program, options, model, name)?;
         mutant.tried.push((model, run));
@@ -205,6 +239,10 @@ fn try_mutant<'a>(
         if extent == Extent::UntilCaught && !mutant.killers().is_empty()
             || extent == Extent::Claimed
         {
+            break;
+        }
+        if options.is_over() {
+            mutant.cut_short = true;
             break;
         }
         let run = run_one(program, options, model, Bound::Fast, Some(name))?;
@@ -224,9 +262,9 @@ fn report(
     let (mut killed, mut excused) = (0, 0);
     for m in results {
         let killers = m.killers();
-        if m.tried.is_empty() && !m.claimed.is_empty() {
+        if m.cut_short && killers.is_empty() {
             tally.skipped += 1;
-            notes.push(format!("{} was not tried: the time is over", m.name));
+            notes.push(format!("{}: the time is over", m.name));
             continue;
         }
         for model in &m.claimed {

@@ -82,6 +82,8 @@ pub struct Run {
     pub hits: u64,
     /// `outcome=count`, separated by commas.
     pub seen: String,
+    /// Mutants met, if that was asked for.
+    pub reached: Vec<String>,
 }
 
 impl Run {
@@ -110,6 +112,7 @@ impl Run {
             time: Duration::ZERO,
             hits: 0,
             seen: String::new(),
+            reached: Vec::new(),
         }
     }
 
@@ -246,6 +249,7 @@ pub fn run(program: &Program, args: &[String], limit: Duration) -> Result<Run> {
         time: start.elapsed(),
         hits: 0,
         seen: String::new(),
+        reached: Vec::new(),
     };
     let mut reported = false;
     let mut why = Vec::new();
@@ -261,6 +265,9 @@ pub fn run(program: &Program, args: &[String], limit: Duration) -> Result<Run> {
             }
             // All that is known of a run that is given up.
             ["@progress", executions] if !reported => result.executions = executions.parse()?,
+            ["@reached", names] => {
+                result.reached = names.split(',').map(str::to_owned).collect();
+            }
             ["@panic", what, place] => why.push(format!("{what} ({place})")),
             ["@unseen", what] => why.push(format!("outcome \"{what}\" never seen")),
             ["@undeclared", what] => why.push(format!("outcome \"{what}\" is not declared")),

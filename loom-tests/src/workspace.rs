@@ -73,6 +73,41 @@ pub struct Program {
     pub refused: Option<String>,
 }
 
+impl Program {
+    /// Puts a copy of the executable aside, so that all runs are of this build even if another is made meanwhile. The copy
+    /// goes with the value.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be copied.
+    pub fn keep(mut self) -> Result<Kept> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!("-{}", std::process::id()));
+        fs::copy(&self.path, &name).context("putting the program aside")?;
+        self.path = name.into();
+        Ok(Kept(self))
+    }
+}
+
+/// A program that no build replaces.
+#[derive(Debug)]
+pub struct Kept(Program);
+
+impl std::ops::Deref for Kept {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.0
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // One that stays costs a few megabytes of the target directory.
+        let _ = fs::remove_file(&self.0.path);
+    }
+}
+
 /// This workspace, as cargo describes it.
 #[derive(Debug)]
 pub struct Workspace {
@@ -143,10 +178,10 @@ impl Workspace {
         })
     }
 
-    /// Where the sources of the table lie.
+    /// Where the sources under test lie: the table's, and the connection tracker's.
     #[must_use]
-    pub fn table_sources(&self) -> PathBuf {
-        self.root.join("table/src")
+    pub fn sources(&self) -> [PathBuf; 2] {
+        ["table/src", "conntrack/src"].map(|p| self.root.join(p))
     }
 
     /// The folder of this package.
@@ -364,8 +399,10 @@ nulls = {{ path = {table} }}
         }
         if matches!(flavour, Flavour::Corrected | Flavour::Stock) {
             let copy = quote(&self.copy_of_loom(flavour));
+            let conntrack = quote(&self.root.join("conntrack"));
             text += &format!(
-                r#"loom = "={}"
+                r#"nulls-conntrack = {{ path = {conntrack} }}
+loom = "={}"
 tracing-subscriber = "0.3"
 
 [patch.crates-io]

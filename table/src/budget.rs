@@ -2,8 +2,9 @@
 //!
 //! Counted are the slots for entries that were ever in use (they are used again, never given back, so that garbage is in
 //! there), with a share for each of the garbage lists and of the overflow lines; the arrays of buckets, old and new, as long as
-//! they exist; and overflow lines beyond the entries' share. Not counted: what keys and values own themselves, and some kilobytes
-//! per map.
+//! they exist; and overflow lines beyond the entries' share. Not counted: what keys and values own themselves; the arrays of free
+//! handles, four bytes for each freed slot and at most 256 KiB in each shard of the entries and of the overflow lines (as many shards
+//! each as there are processors, 64 at most); and some kilobytes per map.
 
 use crate::mem::AllocError;
 use crate::sync::AtomicUsize;

@@ -71,6 +71,10 @@ pub mod checking {
     pub use crate::rcu::garbage::Garbage;
     pub use crate::rcu::stamps;
     pub use crate::slab::{NodeSlab, Slab, Slot};
-    pub use crate::sync::check::{mutant_hits, set_mutant};
+    pub use crate::sync::check::{
+        mutant, mutant_hits, record_mutants, recorded_mutants, set_mutant,
+    };
     pub use crate::sync::order::ALL as ORDERINGS;
+    #[cfg(all(nulls_loom, not(nulls_shuttle)))]
+    pub use loom;
 }

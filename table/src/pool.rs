@@ -29,6 +29,27 @@ use crate::sync::{AtomicU32, UnsafeCell, check, order};
 pub use crate::slab::{Exhausted, SlabStats};
 
 /// What a pool stores.
+///
+/// ```
+/// use nulls::pool::{Entry, Pool};
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+///
+/// /// Recycled entries are looked at, so all is atomic.
+/// #[derive(Default)]
+/// struct Session {
+///     packets: AtomicU64,
+/// }
+/// impl Entry for Session {
+///     fn recycle(&self) {
+///         self.packets.store(0, Relaxed);
+///     }
+/// }
+/// let pool = Pool::<Session>::with_capacity(10);
+/// let session = pool.alloc().unwrap().publish();
+/// session.packets.fetch_add(5, Relaxed);
+/// drop(session);
+/// assert_eq!(pool.alloc().unwrap().packets.load(Relaxed), 0);
+/// ```
 pub trait Entry: Default + Send + Sync {
     /// Called when the last reference is gone (or when an entry is given up unpublished), before the slot is reused: the place
     /// to give back what the entry holds. References that others hold by [`Pool::peek`] may still look at it.
@@ -94,6 +115,20 @@ impl<T> Counted<T> {
 /// Entries of type `T`, at most a fixed number at a time.
 ///
 /// Memory is taken as entries are, and given back when the pool is dropped, which also drops every `T` that was ever constructed.
+///
+/// ```
+/// use nulls::pool::{Entry, Pool};
+/// use std::sync::atomic::AtomicU64;
+/// # #[derive(Default)]
+/// # struct Session(AtomicU64);
+/// # impl Entry for Session {}
+/// let pool = Pool::<Session>::with_capacity(10);
+/// let session = pool.alloc().unwrap().publish();
+/// let handle = session.handle();
+/// assert!(pool.try_get(handle).is_some());
+/// drop(session);
+/// assert!(pool.try_get(handle).is_none(), "nobody refers to it any more");
+/// ```
 pub struct Pool<T: Entry> {
     slab: Slab<Counted<T>>,
 }
@@ -103,6 +138,16 @@ impl<T: Entry> Pool<T> {
     ///
     /// # Panics
     /// Aborts as `Vec` does when there is no memory for a few hundred bytes.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// assert_eq!(pool.capacity(), 10);
+    /// ```
     pub fn with_capacity(max_entries: u32) -> Self {
         match Self::try_with_capacity(max_entries) {
             Ok(pool) => pool,
@@ -114,6 +159,16 @@ impl<T: Entry> Pool<T> {
     ///
     /// # Errors
     /// There is no memory for a few hundred bytes.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// # #[derive(Default)]
+    /// # struct Session;
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::try_with_capacity(10)?;
+    /// assert_eq!(pool.capacity(), 10);
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn try_with_capacity(max_entries: u32) -> Result<Self, AllocError> {
         Ok(Self {
             slab: Slab::try_new(max_entries.min(MAX_ENTRIES))?,
@@ -124,16 +179,51 @@ impl<T: Entry> Pool<T> {
     ///
     /// # Errors
     /// The system has no memory; what was taken stays.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// pool.reserve(10)?;
+    /// assert!(pool.stats().bytes > 0);
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn reserve(&self, entries: u32) -> Result<(), AllocError> {
         self.slab.reserve(entries)
     }
 
     /// The most entries there can be.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// assert_eq!(pool.capacity(), 10);
+    /// ```
     pub fn capacity(&self) -> u32 {
         self.slab.limit()
     }
 
     /// What the pool holds. `used` counts entries with references and entries not yet published.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let one = pool.alloc().unwrap();
+    /// assert_eq!(pool.stats().used, 1);
+    /// drop(one);
+    /// assert_eq!(pool.stats().used, 0);
+    /// ```
     pub fn stats(&self) -> SlabStats {
         self.slab.stats()
     }
@@ -146,6 +236,19 @@ impl<T: Entry> Pool<T> {
     ///
     /// # Panics
     /// When `T::default` does; the slot is free again then.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let all: Vec<_> = (0..10).map(|_| pool.alloc().unwrap()).collect();
+    /// assert!(pool.alloc().is_err());
+    /// drop(all);
+    /// assert!(pool.alloc().is_ok());
+    /// ```
     #[inline]
     pub fn alloc(&self) -> Result<Unique<'_, T>, Exhausted> {
         let handle = self.slab.alloc()?;
@@ -183,10 +286,65 @@ impl<T: Entry> Pool<T> {
     ///
     /// The entry may be another one than the caller expects, because the slot was reused: compare the key *after* this.
     /// A handle that this pool never gave out yields `None`.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let new = pool.alloc().unwrap();
+    /// assert!(pool.try_get(new.handle()).is_none(), "not published yet");
+    /// let session = new.publish();
+    /// assert_eq!(pool.try_get(session.handle()).unwrap().count(), 2);
+    /// assert!(pool.try_get(12345).is_none());
+    /// ```
     #[inline]
     pub fn try_get(&self, handle: u32) -> Option<Ref<'_, T>> {
         // SAFETY: the slot exists, and slots live as long as the slab.
         let slot = unsafe { self.slab.try_slot(handle)?.as_ref() };
+        self.raise(slot, handle)
+    }
+
+    /// Takes a reference to the entry if `is_it` holds for it: the look-up of a type-stable entry in one call. `is_it` is asked
+    /// first without a reference, when only the entry's atomics mean anything (see [`peek`](Self::peek)), so that no count
+    /// of a wrong entry is written; then once more with one, because the slot may have been reused in between.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    ///
+    /// #[derive(Default)]
+    /// struct Session(AtomicU64);
+    /// impl Entry for Session {}
+    ///
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let new = pool.alloc().unwrap();
+    /// new.0.store(7, Relaxed);
+    /// let session = new.publish();
+    /// let found = pool.get_if(session.handle(), |s| s.0.load(Relaxed) == 7);
+    /// assert_eq!(found.unwrap().handle(), session.handle());
+    /// assert!(pool.get_if(session.handle(), |s| s.0.load(Relaxed) == 8).is_none());
+    /// ```
+    #[inline]
+    pub fn get_if(&self, handle: u32, is_it: impl Fn(&T) -> bool) -> Option<Ref<'_, T>> {
+        // SAFETY: the slot exists, and slots live as long as the slab.
+        let slot = unsafe { self.slab.try_slot(handle)?.as_ref() };
+        if slot.link.load(order::pool_built()) & BUILT == 0 {
+            return None;
+        }
+        // SAFETY: constructed, and the load synchronised with that.
+        if !is_it(unsafe { slot.value() }) {
+            return None;
+        }
+        self.raise(slot, handle)
+            .filter(|entry| is_it(entry) || check::mutant("pool:key-not-compared-again"))
+    }
+
+    /// Raises the count if it is not zero.
+    #[inline(always)]
+    fn raise<'a>(&'a self, slot: &'a Counted<T>, handle: u32) -> Option<Ref<'a, T>> {
         let mut count = slot.refs.load(order::pool_look());
         loop {
             if count == 0 && !check::mutant("pool:raise-from-zero") {
@@ -215,6 +373,20 @@ impl<T: Entry> Pool<T> {
     ///
     /// # Panics
     /// When the pool never gave the handle out.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let session = pool.alloc().unwrap().publish();
+    /// session.0.store(7, Relaxed);
+    /// let handle = session.handle();
+    /// drop(session);
+    /// assert_eq!(pool.peek(handle).0.load(Relaxed), 7, "as its last user left it");
+    /// ```
     #[inline]
     pub fn peek(&self, handle: u32) -> &T {
         match self.try_peek(handle) {
@@ -224,6 +396,18 @@ impl<T: Entry> Pool<T> {
     }
 
     /// As [`peek`](Self::peek), but `None` when the pool never gave the handle out.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// assert!(pool.try_peek(1).is_none());
+    /// let session = pool.alloc().unwrap();
+    /// assert!(pool.try_peek(session.handle()).is_some());
+    /// ```
     #[inline]
     pub fn try_peek(&self, handle: u32) -> Option<&T> {
         // SAFETY: the slot exists, and slots live as long as the slab.
@@ -236,6 +420,18 @@ impl<T: Entry> Pool<T> {
     }
 
     /// Brings the beginning of an entry's memory near, for whoever will look at it in a moment. Any number may be given.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let session = pool.alloc().unwrap();
+    /// pool.prefetch(session.handle());
+    /// pool.prefetch(u32::MAX);
+    /// ```
     #[inline]
     pub fn prefetch(&self, handle: u32) {
         if let Some(slot) = self.slab.try_slot(handle) {
@@ -247,6 +443,19 @@ impl<T: Entry> Pool<T> {
     ///
     /// # Safety
     /// The handle is from `into_raw` of a reference of this pool, and this is called once for each.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let handle = pool.alloc().unwrap().publish().into_raw();
+    /// // SAFETY: from `into_raw`, once.
+    /// let session = unsafe { pool.from_raw(handle) };
+    /// assert_eq!((session.handle(), session.count()), (handle, 1));
+    /// ```
     #[inline]
     pub unsafe fn from_raw(&self, handle: u32) -> Ref<'_, T> {
         // SAFETY: referred to, so given out.
@@ -321,6 +530,19 @@ fn overflow() -> ! {
 }
 
 /// An entry that nobody can refer to yet. Dropping it gives it up.
+///
+/// ```
+/// use nulls::pool::{Entry, Pool};
+/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+/// # #[derive(Default)]
+/// # struct Session(AtomicU64);
+/// # impl Entry for Session {}
+/// let pool = Pool::<Session>::with_capacity(10);
+/// let new = pool.alloc().unwrap();
+/// new.0.store(7, Relaxed);
+/// let session = new.publish();
+/// assert_eq!(session.0.load(Relaxed), 7);
+/// ```
 #[must_use = "dropping it gives the entry up"]
 pub struct Unique<'a, T: Entry> {
     pool: &'a Pool<T>,
@@ -336,6 +558,19 @@ impl<'a, T: Entry> Unique<'a, T> {
     }
 
     /// Makes the entry live: from here on [`Pool::try_get`] succeeds. Link it first.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let new = pool.alloc().unwrap();
+    /// let handle = new.handle();
+    /// let session = new.publish();
+    /// assert_eq!(pool.try_get(handle).unwrap().handle(), session.handle());
+    /// ```
     #[inline]
     pub fn publish(self) -> Ref<'a, T> {
         let this = ManuallyDrop::new(self);
@@ -374,6 +609,20 @@ impl<T: Entry + core::fmt::Debug> core::fmt::Debug for Unique<'_, T> {
 }
 
 /// A counted reference to an entry. The entry stays what it is until the last reference is dropped.
+///
+/// ```
+/// use nulls::pool::{Entry, Pool};
+/// use std::sync::atomic::AtomicU64;
+/// # #[derive(Default)]
+/// # struct Session(AtomicU64);
+/// # impl Entry for Session {}
+/// let pool = Pool::<Session>::with_capacity(10);
+/// let session = pool.alloc().unwrap().publish();
+/// let other = session.clone();
+/// assert_eq!(session.count(), 2);
+/// drop(other);
+/// assert_eq!(session.count(), 1);
+/// ```
 #[must_use = "dropping it gives the reference back"]
 pub struct Ref<'a, T: Entry> {
     pool: &'a Pool<T>,
@@ -389,12 +638,38 @@ impl<T: Entry> Ref<'_, T> {
     }
 
     /// How many references there are; others may take and drop theirs meanwhile.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let session = pool.alloc().unwrap().publish();
+    /// let _other = session.clone();
+    /// assert_eq!(session.count(), 2);
+    /// ```
     #[inline]
     pub fn count(&self) -> u32 {
         self.slot.refs.load(order::pool_look())
     }
 
     /// Gives the reference away without dropping it: to be taken back by [`Pool::from_raw`].
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::AtomicU64;
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let handle = pool.alloc().unwrap().publish().into_raw();
+    /// assert_eq!(pool.stats().used, 1, "it is still counted");
+    /// // SAFETY: from `into_raw`, once.
+    /// drop(unsafe { pool.from_raw(handle) });
+    /// assert_eq!(pool.stats().used, 0);
+    /// ```
     #[inline]
     pub fn into_raw(self) -> u32 {
         ManuallyDrop::new(self).handle

@@ -278,3 +278,28 @@ fn shrinks_after_churn() {
     }
     assert_eq!(t.buckets(), floor);
 }
+
+/// Two probes that found one handle in one slot: it goes once, and counts once.
+#[test]
+fn one_slot_under_two_probes_is_removed_once() {
+    for limit in [None, Some(3)] {
+        let t = Table::with_limit(0, limit).unwrap();
+        (1..=3).for_each(|x| insert(&t, x));
+        let g = rcu::pin();
+        let probe = || t.probe(&g, hash(2), |y| y == 2, &hash);
+        let (handles, written) = t.remove2(probe(), probe()).unwrap();
+        written.assist(&g, &hash);
+        assert_eq!(handles, (2, 2));
+        assert_eq!((t.len(), all(&t)), (2, vec![1, 3]));
+        // There is room for one more now, not for two.
+        insert(&t, 2);
+        if limit.is_some() {
+            let p = t.probe(&g, hash(4), |y| y == 4, &hash);
+            assert_eq!(p.insert(4).unwrap_err(), InsertError::Full);
+        }
+        let probe = |x| t.probe(&g, hash(x), move |y| y == x, &hash);
+        let (handles, written) = t.remove2(probe(1), probe(3)).unwrap();
+        written.assist(&g, &hash);
+        assert_eq!((handles, t.len(), all(&t)), ((1, 3), 1, vec![2]));
+    }
+}

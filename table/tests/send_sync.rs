@@ -2,8 +2,9 @@
 
 use nulls::raw::{Probe, Table};
 use nulls::rcu::{Guard, OwnedGuard};
-use nulls::{HashMap, HashMapRef, Iter, TryInsertError};
+use nulls::{HashMap, HashMapRef, HashSet, Iter, TryInsertError};
 use std::cell::{Cell, RefCell};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::sync::MutexGuard;
 
@@ -96,3 +97,9 @@ fn an_owned_guard_protects_wherever_it_is() {
         std::thread::yield_now();
     }
 }
+
+// A panic leaves a map as usable as it was: what counts is what keys, values and hashers say of themselves.
+is!(UnwindSafe: HashMap<u64, String>, HashSet<String>, HashMap<u64, Cell<u64>>);
+is!(RefUnwindSafe: HashMap<u64, String>, HashSet<String>);
+is_not!(UnwindSafe: HashMap<u64, &'static mut u64>, HashMap<&'static mut u64, u64>, HashMap<u64, u64, &'static mut u64>);
+is_not!(RefUnwindSafe: HashMap<u64, Cell<u64>>, HashMap<Cell<u64>, u64>, HashMap<u64, u64, Cell<u64>>);

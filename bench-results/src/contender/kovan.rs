@@ -4,35 +4,10 @@ use super::{Map, Session, hasher};
 use crate::key::Key;
 use foldhash::fast::FixedState;
 
-/// kovan-map's chained map: clones values out.
-pub struct Kovan<K: Key>(kovan_map::HashMap<K, u64, FixedState>);
-
-impl<K: Key> core::fmt::Debug for Kovan<K> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("kovan")
-    }
-}
-
-impl<K: Key> Map<K> for Kovan<K> {
-    const NAME: &'static str = "kovan";
-    type Session<'a> = &'a Self;
-
-    fn empty() -> Self {
-        Self(kovan_map::HashMap::with_hasher(hasher()))
-    }
-
-    fn presized(entries: usize) -> Self {
-        Self(kovan_map::HashMap::with_capacity_and_hasher(
-            entries,
-            hasher(),
-        ))
-    }
-
-    #[inline]
-    fn session(&self) -> &Self {
-        self
-    }
-}
+contender!(
+    /// kovan-map's chained map: clones values out.
+    Kovan, "kovan", kovan_map::HashMap<K, u64, FixedState>, session &'a Self = |map| map
+);
 
 impl<K: Key> Session<K> for &Kovan<K> {
     #[inline]

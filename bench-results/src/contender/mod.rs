@@ -7,6 +7,97 @@ use crate::key::Key;
 use crate::workload::folded;
 use foldhash::fast::FixedState;
 
+/// A contender over a map with the usual two constructors, all with the same hasher.
+macro_rules! contender {
+    ($(#[$doc:meta])* $map:ident, $name:literal, $inner:ty, session $session:ty = |$this:ident| $new:expr $(; $($more:item)*)?) => {
+        $(#[$doc])*
+        pub struct $map<K: Key = u64>(pub(super) $inner);
+
+        impl<K: Key> $map<K> {
+            /// The map itself.
+            #[must_use]
+            pub fn map(&self) -> &$inner {
+                &self.0
+            }
+        }
+
+        impl<K: Key> core::fmt::Debug for $map<K> {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str($name)
+            }
+        }
+
+        impl<K: Key> Map<K> for $map<K> {
+            const NAME: &'static str = $name;
+            type Session<'a> = $session;
+
+            fn empty() -> Self {
+                Self(<$inner>::with_hasher(hasher()))
+            }
+
+            fn presized(entries: usize) -> Self {
+                Self(<$inner>::with_capacity_and_hasher(entries, hasher()))
+            }
+
+            #[inline]
+            fn session(&self) -> Self::Session<'_> {
+                let $this = self;
+                $new
+            }
+
+            $($($more)*)?
+        }
+    };
+}
+
+/// The session of a map that hands out references under a guard: `$view` is the guarded view of one operation, `$read` makes
+/// a number of a value, `$write` a value of a number.
+macro_rules! by_view {
+    ($session:ty, |$this:ident| $view:expr, read $read:expr, write $write:expr,
+     increment |$map:ident, $key:ident| $increment:expr $(, batch $batch:path)?) => {
+        impl<K: Key> Session<K> for $session {
+            #[inline]
+            fn get(&self, key: &K) -> Option<u64> {
+                let $this = self;
+                let view = $view;
+                view.get(key).map($read)
+            }
+
+            #[inline]
+            fn insert(&self, key: K, value: u64) -> Option<u64> {
+                let $this = self;
+                let view = $view;
+                view.insert(key, $write(value)).map($read)
+            }
+
+            #[inline]
+            fn increment(&self, $key: &K) -> bool {
+                let $this = self;
+                let $map = $view;
+                $increment.is_some()
+            }
+
+            $(fn batch(&self, keys: &[K]) -> u64 {
+                let $this = self;
+                $batch(&$view, keys)
+            })?
+
+            #[inline]
+            fn remove(&self, key: &K) -> Option<u64> {
+                let $this = self;
+                let view = $view;
+                view.remove(key).map($read)
+            }
+
+            fn sum(&self) -> u64 {
+                let $this = self;
+                let view = $view;
+                view.iter().fold(0u64, |a, (_, v)| a.wrapping_add($read(v)))
+            }
+        }
+    };
+}
+
 mod classic;
 mod dash;
 #[cfg(feature = "kovan")]
@@ -21,9 +112,7 @@ pub use dash::{Dash, DashSession};
 #[cfg(feature = "kovan")]
 pub use kovan::Kovan;
 pub use locked::{Alone, ParkingLotRwLock, StdMutex, StdRwLock};
-pub use nulls::{
-    Nulls, NullsAtomic, NullsAtomicSession, NullsHeld, NullsHeldSession, NullsSession,
-};
+pub use nulls::{Nulls, NullsAtomic, NullsHeld, NullsHeldSession};
 pub use peers::{Flurry, Papaya, SccIndex, SccMap};
 pub use type_stable::TypeStable;
 

@@ -4,89 +4,29 @@ use super::{Map, Session, hasher};
 use crate::key::Key;
 use foldhash::fast::FixedState;
 
-/// Gives a contender its shared reference as session.
-macro_rules! by_reference {
-    ($map:ident, $name:literal, $inner:ty, $empty:expr, $presized:expr) => {
-        #[doc = concat!("`", $name, "`: see the module.")]
-        pub struct $map<K: Key>($inner);
-
-        impl<K: Key> $map<K> {
-            /// The map itself.
-            #[must_use]
-            pub fn map(&self) -> &$inner {
-                &self.0
-            }
-        }
-
-        impl<K: Key> core::fmt::Debug for $map<K> {
-            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                f.write_str($name)
-            }
-        }
-
-        impl<K: Key> Map<K> for $map<K> {
-            const NAME: &'static str = $name;
-            type Session<'a> = &'a Self;
-
-            fn empty() -> Self {
-                Self($empty)
-            }
-
-            fn presized(entries: usize) -> Self {
-                Self($presized(entries))
-            }
-
-            #[inline]
-            fn session(&self) -> &Self {
-                self
-            }
-        }
-    };
-}
-
-by_reference!(
-    Papaya,
-    "papaya",
-    papaya::HashMap<K, u64, FixedState>,
-    papaya::HashMap::with_hasher(hasher()),
-    |n| papaya::HashMap::with_capacity_and_hasher(n, hasher())
+contender!(
+    /// papaya.
+    Papaya, "papaya", papaya::HashMap<K, u64, FixedState>, session &'a Self = |map| map
 );
 
-impl<K: Key> Session<K> for &Papaya<K> {
-    #[inline]
-    fn get(&self, key: &K) -> Option<u64> {
-        self.0.pin().get(key).copied()
-    }
+by_view!(
+    &Papaya<K>, |s| s.0.pin(), read |v: &u64| *v, write |v| v,
+    increment |map, key| map.update(key.clone(), |v| v.wrapping_add(1))
+);
 
-    #[inline]
-    fn insert(&self, key: K, value: u64) -> Option<u64> {
-        self.0.pin().insert(key, value).copied()
-    }
+contender!(
+    /// flurry.
+    Flurry, "flurry", flurry::HashMap<K, u64, FixedState>, session &'a Self = |map| map
+);
 
-    #[inline]
-    fn increment(&self, key: &K) -> bool {
-        self.0
-            .pin()
-            .update(key.clone(), |v| v.wrapping_add(1))
-            .is_some()
-    }
+by_view!(
+    &Flurry<K>, |s| s.0.pin(), read |v: &u64| *v, write |v| v,
+    increment |map, key| map.compute_if_present(key, |_, v| Some(v.wrapping_add(1)))
+);
 
-    #[inline]
-    fn remove(&self, key: &K) -> Option<u64> {
-        self.0.pin().remove(key).copied()
-    }
-
-    fn sum(&self) -> u64 {
-        self.0.pin().iter().fold(0, |a, (_, &v)| a.wrapping_add(v))
-    }
-}
-
-by_reference!(
-    SccMap,
-    "scc",
-    scc::HashMap<K, u64, FixedState>,
-    scc::HashMap::with_hasher(hasher()),
-    |n| scc::HashMap::with_capacity_and_hasher(n, hasher())
+contender!(
+    /// scc's `HashMap`.
+    SccMap, "scc", scc::HashMap<K, u64, FixedState>, session &'a Self = |map| map
 );
 
 impl<K: Key> Session<K> for &SccMap<K> {
@@ -122,13 +62,26 @@ impl<K: Key> Session<K> for &SccMap<K> {
     }
 }
 
-by_reference!(
-    SccIndex,
-    "scc-index",
-    scc::HashIndex<K, u64, FixedState>,
-    scc::HashIndex::with_hasher(hasher()),
-    |n| scc::HashIndex::with_capacity_and_hasher(n, hasher())
+contender!(
+    /// scc's `HashIndex`.
+    ///
+    /// Values are written in place, under the entry's lock, as its documentation shows for integers. Its other way, to insert
+    /// a second entry and mark the first as removed, has look-ups without a lock miss a key that is there all the time: they
+    /// may pass the place of the second before it is filled and read that the first is gone after.
+    SccIndex, "scc-index", scc::HashIndex<K, u64, FixedState>, session &'a Self = |map| map
 );
+
+/// Stores a value where readers without a lock may be looking.
+#[inline]
+fn store<K: Key>(
+    entry: &mut scc::hash_index::OccupiedEntry<'_, K, u64, FixedState>,
+    value: u64,
+) -> u64 {
+    // SAFETY: as scc's documentation of `get_mut` demands, the value can be read while its one writer, who has the entry's
+    // lock, stores it: an aligned word is stored and read whole.
+    let at = unsafe { entry.get_mut() };
+    core::mem::replace(at, value)
+}
 
 impl<K: Key> Session<K> for &SccIndex<K> {
     #[inline]
@@ -139,11 +92,7 @@ impl<K: Key> Session<K> for &SccIndex<K> {
     #[inline]
     fn insert(&self, key: K, value: u64) -> Option<u64> {
         match self.0.entry_sync(key) {
-            scc::hash_index::Entry::Occupied(mut e) => {
-                let old = *e.get();
-                e.update(value);
-                Some(old)
-            }
+            scc::hash_index::Entry::Occupied(mut e) => Some(store(&mut e, value)),
             scc::hash_index::Entry::Vacant(e) => {
                 e.insert_entry(value);
                 None
@@ -157,7 +106,7 @@ impl<K: Key> Session<K> for &SccIndex<K> {
             .get_sync(key)
             .map(|mut e| {
                 let v = e.get().wrapping_add(1);
-                e.update(v);
+                store(&mut e, v)
             })
             .is_some()
     }
@@ -173,42 +122,5 @@ impl<K: Key> Session<K> for &SccIndex<K> {
     fn sum(&self) -> u64 {
         let guard = scc::Guard::new();
         self.0.iter(&guard).fold(0, |a, (_, v)| a.wrapping_add(*v))
-    }
-}
-
-by_reference!(
-    Flurry,
-    "flurry",
-    flurry::HashMap<K, u64, FixedState>,
-    flurry::HashMap::with_hasher(hasher()),
-    |n| flurry::HashMap::with_capacity_and_hasher(n, hasher())
-);
-
-impl<K: Key> Session<K> for &Flurry<K> {
-    #[inline]
-    fn get(&self, key: &K) -> Option<u64> {
-        self.0.pin().get(key).copied()
-    }
-
-    #[inline]
-    fn insert(&self, key: K, value: u64) -> Option<u64> {
-        self.0.pin().insert(key, value).copied()
-    }
-
-    #[inline]
-    fn increment(&self, key: &K) -> bool {
-        self.0
-            .pin()
-            .compute_if_present(key, |_, v| Some(v.wrapping_add(1)))
-            .is_some()
-    }
-
-    #[inline]
-    fn remove(&self, key: &K) -> Option<u64> {
-        self.0.pin().remove(key).copied()
-    }
-
-    fn sum(&self) -> u64 {
-        self.0.pin().iter().fold(0, |a, (_, &v)| a.wrapping_add(v))
     }
 }

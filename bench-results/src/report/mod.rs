@@ -5,6 +5,7 @@ mod stats;
 mod tables;
 mod targets;
 
+use crate::plan::{self, Row, Size};
 use crate::raw::{self, Line};
 use anyhow::{Context, Result, ensure};
 use bench_results::environment::Environment;
@@ -48,7 +49,7 @@ struct Cell {
 struct Data {
     source: String,
     begins: Vec<Begin>,
-    /// By row in the order of measurement, then contender in that order.
+    /// By row in the order of the plan, then contender in that order; those without samples were not measured.
     rows: Vec<(String, Vec<Cell>)>,
     failures: usize,
 }
@@ -99,12 +100,7 @@ impl Data {
     }
 
     fn add(&mut self, spec: Spec, sample: Sample) {
-        // The classic table is told its size beforehand; it stands in the same row all the same.
-        let mut as_others = spec.clone();
-        if spec.contender == "classic" {
-            as_others.build = bench_results::measure::Build::Grown;
-        }
-        let row = as_others.row();
+        let row = row_name(&spec);
         let at = self
             .rows
             .iter()
@@ -130,6 +126,35 @@ impl Data {
         }
     }
 
+    /// With the rows in the order of the plan, and what was planned but not measured among them, as cells without samples.
+    fn with_plan(mut self, planned: &[Row]) -> Self {
+        let mut measured = std::mem::take(&mut self.rows);
+        for row in planned {
+            let name = row_name(&row.specs[0]);
+            let mut found = match measured.iter().position(|(r, _)| *r == name) {
+                Some(at) => measured.remove(at).1,
+                None => Vec::new(),
+            };
+            let mut cells = Vec::new();
+            for spec in &row.specs {
+                let at = found
+                    .iter()
+                    .position(|c| c.spec.contender == spec.contender);
+                cells.push(at.map_or_else(
+                    || Cell {
+                        spec: spec.clone(),
+                        samples: Vec::new(),
+                    },
+                    |at| found.remove(at),
+                ));
+            }
+            cells.append(&mut found);
+            self.rows.push((name, cells));
+        }
+        self.rows.append(&mut measured);
+        self
+    }
+
     /// The cells of all rows.
     fn cells(&self) -> impl Iterator<Item = &Cell> {
         self.rows.iter().flat_map(|(_, cells)| cells)
@@ -143,6 +168,15 @@ impl Data {
             .find(|c| c.spec.contender == contender)?
             .estimate(metric)
     }
+}
+
+/// The row that a measurement stands in. The classic table is told its size beforehand; it stands among the others all the same.
+fn row_name(spec: &Spec) -> String {
+    let mut as_others = spec.clone();
+    if spec.contender == "classic" {
+        as_others.build = bench_results::measure::Build::Grown;
+    }
+    as_others.row()
 }
 
 impl Cell {
@@ -191,6 +225,9 @@ fn newest() -> Result<PathBuf> {
 pub fn run(a: &Arguments) -> Result<()> {
     let raw = a.raw.clone().map_or_else(newest, Ok)?;
     let data = Data::new(&raw, raw::read(&raw)?);
+    let full = data.begins.iter().any(|b| b.plan == "full");
+    let size = if full { Size::Full } else { Size::Quick };
+    let data = data.with_plan(&plan::rows(size, &crate::external::all_c_maps()));
     ensure!(
         !data.rows.is_empty() && !data.begins.is_empty(),
         "{} holds no results",
@@ -230,6 +267,7 @@ fn csv(data: &Data) -> String {
     for (row, cells) in &data.rows {
         for cell in cells {
             let Some(first) = cell.samples.first() else {
+                let _ = writeln!(text, "{row},{},not measured,0,,,", cell.spec.contender);
                 continue;
             };
             for metric in first.values.keys() {
@@ -273,6 +311,40 @@ mod tests {
             seconds: 1.0,
             sample: Sample::default().with("ns", ns),
         }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_named() {
+        let begin = Line::Sample {
+            spec: plan::rows(Size::Full, &[])[0].specs[0].clone(),
+            repetition: 0,
+            seconds: 1.0,
+            sample: Sample::default().with("ns", 3.0),
+        };
+        let planned = plan::rows(Size::Full, &crate::external::all_c_maps());
+        let data = Data::new(Path::new("x/raw.jsonl"), vec![begin]).with_plan(&planned);
+        assert_eq!(data.rows.len(), planned.len());
+        let text = tables::readme(&data, &[]);
+        // The one figure, the others of its table, tables without any, and every target.
+        assert!(text.contains("| nulls | 3.00 | not measured |"), "{text}");
+        assert!(text.contains("Not measured."));
+        let targets = targets::table(&data);
+        assert!(text.contains(&targets));
+        let answers: Vec<&str> = targets
+            .lines()
+            .skip_while(|l| !l.contains("---"))
+            .skip(1)
+            .collect();
+        assert!(
+            answers.len() > 20 && answers.iter().all(|l| l.ends_with("| not measured | – |")),
+            "{targets}"
+        );
+        assert!(csv(&data).contains(",dashmap,not measured,0,,,"));
+        // Nor do the plots need more.
+        let folder = std::env::temp_dir().join(format!("few-plots-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        plots::all(&data, &folder).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

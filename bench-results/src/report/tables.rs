@@ -172,6 +172,11 @@ fn figure(cell: &Cell, metric: &str) -> Option<String> {
     })
 }
 
+/// The same, or that there is none.
+fn figure_or_not(cell: &Cell, metric: &str) -> String {
+    figure(cell, metric).unwrap_or_else(|| "not measured".into())
+}
+
 fn head(text: &mut String, columns: impl IntoIterator<Item = String>) {
     let columns: Vec<String> = columns.into_iter().collect();
     let _ = writeln!(text, "| {} |", columns.join(" | "));
@@ -181,6 +186,13 @@ fn head(text: &mut String, columns: impl IntoIterator<Item = String>) {
 /// A table of contenders by columns, with a last line that says who is fastest and by how much.
 fn comparison(title: &str, columns: &[(String, &[Cell])]) -> String {
     let mut text = format!("\n### {title}\n\n");
+    if columns
+        .iter()
+        .all(|(_, cells)| cells.iter().all(|c| c.samples.is_empty()))
+    {
+        text.push_str("Not measured.\n");
+        return text;
+    }
     let mut contenders: Vec<&str> = Vec::new();
     for cell in columns.iter().flat_map(|(_, cells)| cells.iter()) {
         if !contenders.contains(&cell.spec.contender.as_str()) {
@@ -197,8 +209,7 @@ fn comparison(title: &str, columns: &[(String, &[Cell])]) -> String {
             let value = cells
                 .iter()
                 .find(|c| c.spec.contender == contender)
-                .and_then(|c| figure(c, "ns"))
-                .unwrap_or_default();
+                .map_or_else(|| "–".into(), |c| figure_or_not(c, "ns"));
             let _ = write!(text, " {value} |");
         }
         text.push('\n');
@@ -232,7 +243,8 @@ fn winner(cells: &[Cell]) -> Option<String> {
 /// A table of contenders by everything that was noted of them.
 fn metrics(title: &str, cells: &[(String, &Cell)]) -> String {
     let mut text = format!("\n### {title}\n\n");
-    let Some(first) = cells.first().and_then(|(_, c)| c.samples.first()) else {
+    let Some(first) = cells.iter().find_map(|(_, c)| c.samples.first()) else {
+        text.push_str("Not measured.\n");
         return text;
     };
     let mut names: Vec<&String> = first.values.keys().collect();
@@ -250,7 +262,11 @@ fn metrics(title: &str, cells: &[(String, &Cell)]) -> String {
     for (label, c) in cells {
         let _ = write!(text, "| {label} |");
         for n in &names {
-            let _ = write!(text, " {} |", figure(c, n).unwrap_or_default());
+            let value = match c.samples.is_empty() {
+                true => "not measured".into(),
+                false => figure(c, n).unwrap_or_default(),
+            };
+            let _ = write!(text, " {value} |");
         }
         text.push('\n');
     }
@@ -261,7 +277,9 @@ fn metrics(title: &str, cells: &[(String, &Cell)]) -> String {
 fn memory(data: &Data) -> Option<String> {
     let mut all: Vec<(&str, Vec<f64>)> = Vec::new();
     for cell in data.cells().filter(|c| c.spec.work == Work::Memory) {
-        let value = cell.estimate("bytes_per_entry")?.median;
+        let Some(value) = cell.estimate("bytes_per_entry").map(|e| e.median) else {
+            continue;
+        };
         let name = cell.spec.contender.as_str();
         match all.iter_mut().find(|(n, _)| *n == name) {
             Some((_, values)) => values.push(value),
@@ -291,7 +309,7 @@ fn memory(data: &Data) -> Option<String> {
     Some(text)
 }
 
-/// The tables in the order of measurement.
+/// The tables in the order of the plan.
 fn tables(data: &Data) -> String {
     type Column<'a> = (String, &'a [Cell]);
     let mut comparisons: Vec<(String, Vec<Column<'_>>)> = Vec::new();

@@ -12,6 +12,7 @@ mod replay;
 mod run;
 mod store_any;
 mod store_dashmap;
+mod store_papaya;
 mod watch;
 mod workload;
 

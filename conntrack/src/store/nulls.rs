@@ -6,6 +6,7 @@
 
 use super::{InsertError, Peek, Store};
 use crate::conn::Conn;
+use crate::sync::mutant;
 use crate::tuple::Direction;
 use crate::zone::{Key, Link};
 use ::nulls::pool::{Entry, Pool, Ref, Unique};
@@ -126,14 +127,12 @@ impl<U: Send + Sync> NullsStore<U> {
     }
 
     /// A reference to the entry of `handle`, if it is linked under `key`.
+    #[inline]
     fn get(&self, handle: u32, key: &Key) -> Option<NullsRef<'_, U>> {
         let dir = Direction::from_bit(handle);
-        if !self.peek(handle).matches(dir, key) {
-            return None;
-        }
-        let r = NullsRef(self.pool.try_get(handle >> 1)?);
-        // Again: it may have become another entry before the reference was taken.
-        r.matches(dir, key).then_some(r)
+        self.pool
+            .get_if(handle >> 1, |slot| slot.0.matches(dir, key))
+            .map(NullsRef)
     }
 
     /// What a look-up may tell of what it found.
@@ -141,7 +140,7 @@ impl<U: Send + Sync> NullsStore<U> {
         (r, dir): (NullsRef<'a, U>, Direction),
         key: &Key,
     ) -> Option<(NullsRef<'a, U>, Direction)> {
-        if !r.is_confirmed() {
+        if !r.is_confirmed() && !mutant("ct:unconfirmed-is-visible") {
             // Linked, but its maker has not said so yet: for the rest of the world it is not there.
             return None;
         }
@@ -165,7 +164,10 @@ impl<U: Send + Sync> NullsStore<U> {
             link.hash,
             |x| {
                 winner = self.get(x, &link.key);
-                winner.is_some()
+                let seen = |w: &NullsRef<'_, U>| {
+                    w.is_confirmed() || !mutant("ct:clash-with-confirmed-only")
+                };
+                winner.as_ref().is_some_and(seen)
             },
             &|x| self.rehash(x),
         );

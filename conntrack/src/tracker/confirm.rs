@@ -9,6 +9,7 @@ use crate::proto;
 use crate::stats::Stat;
 use crate::status::{CONFIRMED, CtInfo, DYING, EXPECTED, FIXED_TIMEOUT, NAT_CLASH};
 use crate::store::{InsertError, Store};
+use crate::sync::mutant;
 use crate::tuple::Direction;
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
@@ -64,7 +65,12 @@ impl<S: Store> Tracker<S> {
         let now = Jiffies::at(pkt.now());
         let relative = entry.deadline();
         // Nobody reads the deadline before CONFIRMED is set.
-        entry.set_deadline(now.plus(relative));
+        if !mutant("ct:deadline-after-confirmed") {
+            entry.set_deadline(now.plus(relative));
+        }
+        if mutant("ct:confirmed-before-linked") {
+            entry.set_status(CONFIRMED);
+        }
         entry.stamp_start(pkt.now());
         // Noted before anybody can see the entry, and so delete it.
         let beginning = if entry.has(EXPECTED) {
@@ -83,9 +89,14 @@ impl<S: Store> Tracker<S> {
         {
             Ok(()) => {
                 entry.set_status(CONFIRMED);
+                if mutant("ct:deadline-after-confirmed") {
+                    entry.set_deadline(now.plus(relative));
+                }
                 Verdict::Accept
             }
-            Err(InsertError::Clash { winner, .. }) if S::same(&winner, &entry) => {
+            Err(InsertError::Clash { winner, .. })
+                if S::same(&winner, &entry) && !mutant("ct:own-copy-is-a-clash") =>
+            {
                 // A copy of this packet was quicker. It is in the table once, and stays confirmed: only this copy goes.
                 Verdict::Drop
             }
@@ -141,7 +152,9 @@ impl<S: Store> Tracker<S> {
         if let Some((packets, bytes)) = loser.counters(info.dir()) {
             winner.account(info.dir(), packets, bytes);
         }
-        pkt.set_nfct(SkbNfct::new(&self.core.store, winner, info));
+        if !mutant("ct:keep-handle-after-clash") {
+            pkt.set_nfct(SkbNfct::new(&self.core.store, winner, info));
+        }
         true
     }
 

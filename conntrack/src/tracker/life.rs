@@ -9,6 +9,7 @@ use crate::policy::TimeoutPolicy;
 use crate::stats::Stat;
 use crate::status::{CONFIRMED, CtInfo, DYING, FIXED_TIMEOUT, NAT_CLASH};
 use crate::store::Store;
+use crate::sync::mutant;
 use crate::sysctl::Sysctl;
 use crate::tuple::{Direction, Tuple, ipproto};
 use crate::zone::{Link, Zone};
@@ -76,7 +77,10 @@ impl<S: Store> Tracker<S> {
     /// Deletes a connection (`nf_ct_delete`): false when somebody else did, or it is not in the table. Packets that hold it keep it alive.
     pub fn delete(&self, entry: &S::Ref<'_>, now: Nanos) -> bool {
         // Setting DYING decides who of all that want to delete it does.
-        if !entry.is_confirmed() || !entry.set_status(DYING) {
+        if !entry.is_confirmed() && !mutant("ct:delete-unlinked") {
+            return false;
+        }
+        if !entry.claim_death() {
             return false;
         }
         let overdue = entry

@@ -27,6 +27,10 @@ pub enum Op {
     GetOrInsert(u64, u64),
     /// An increment of what is there; what it became.
     Update(Option<u64>),
+    /// A decision by what is there, which was the result: nothing becomes the number, an even value goes, an odd one is incremented.
+    Decide(u64, Option<u64>),
+    /// A removal of the value if it is even; what was removed.
+    RemoveIfEven(Option<u64>),
 }
 
 impl Op {
@@ -39,6 +43,18 @@ impl Op {
             Op::Remove(r) => (r == s, None),
             Op::GetOrInsert(v, r) => (r == s.unwrap_or(v), s.or(Some(v))),
             Op::Update(r) => (r == s.map(|v| v + 1), s.map(|v| v + 1)),
+            Op::Decide(v, r) => {
+                let next = match s {
+                    None => Some(v),
+                    Some(s) if s % 2 == 0 => None,
+                    Some(s) => Some(s + 1),
+                };
+                (r == s, next)
+            }
+            Op::RemoveIfEven(r) => {
+                let even = s.filter(|v| v % 2 == 0);
+                (r == even, if even.is_some() { None } else { s })
+            }
         };
         result_fits.then_some(next)
     }

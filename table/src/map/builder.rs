@@ -73,7 +73,8 @@ impl<K, V, S> HashMapBuilder<K, V, S> {
     }
 
     /// Never more than this many bytes for entries, removed ones that readers may still look at included, and for buckets, old
-    /// and new during a resize. What keys and values own themselves is not counted.
+    /// and new during a resize. What keys and values own themselves is not counted, nor the lists of free slots: four bytes for each
+    /// slot that is free, and never more than 512 KiB per processor.
     ///
     /// At the limit the table stops growing, and an insertion of a new entry, or of a new value for a key, frees what
     /// garbage it can and then fails with [`MemoryLimit`](super::InsertError::MemoryLimit). Removals always work. Memory

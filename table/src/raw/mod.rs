@@ -94,6 +94,12 @@ impl Table {
     ///
     /// # Errors
     /// [`AllocError`] when there is no memory for the buckets.
+    ///
+    /// ```
+    /// let table = nulls::raw::Table::with_capacity(1000)?;
+    /// assert!(table.capacity() >= 1000 && table.is_empty());
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn with_capacity(entries: usize) -> Result<Self, AllocError> {
         Self::with_limit(entries, None)
     }
@@ -103,6 +109,12 @@ impl Table {
     ///
     /// # Errors
     /// [`AllocError`] when there is no memory for the buckets.
+    ///
+    /// ```
+    /// let table = nulls::raw::Table::with_limit(0, Some(100))?;
+    /// assert_eq!(table.limit(), Some(100));
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn with_limit(entries: usize, limit: Option<usize>) -> Result<Self, AllocError> {
         Self::within(entries, limit, None)
     }
@@ -155,11 +167,24 @@ impl Table {
 
     /// The number of handles. Exact for a limited table and while nobody writes, else a sum of counters read one after
     /// another.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// assert_eq!(table.len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.count.get()
     }
 
     /// Whether [`len`](Self::len) is 0.
+    ///
+    /// ```
+    /// assert!(nulls::raw::Table::new().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -175,6 +200,10 @@ impl Table {
     }
 
     /// The most handles the table may hold, if it is limited.
+    ///
+    /// ```
+    /// assert_eq!(nulls::raw::Table::new().limit(), None);
+    /// ```
     pub fn limit(&self) -> Option<usize> {
         self.count.limit()
     }
@@ -204,6 +233,19 @@ impl Table {
     }
 
     /// Calls `f` with every handle, and empties the table.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let mut table = Table::new();
+    /// {
+    ///     let guard = rcu::pin();
+    ///     table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap().assist(&guard, &hash);
+    /// }
+    /// let mut all = Vec::new();
+    /// table.drain(|x| all.push(x));
+    /// assert_eq!((all, table.len()), (vec![1], 0));
+    /// ```
     pub fn drain(&mut self, mut f: impl FnMut(u32)) {
         let mut array: Option<&Array> = {
             let root = self.root.load().array;

@@ -28,6 +28,15 @@ pub struct Stats {
 
 impl Table {
     /// Counts. Walks the whole table: costs as much as an iteration.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// assert_eq!(table.stats().longest_chain, 1);
+    /// ```
     pub fn stats(&self) -> Stats {
         let guard = crate::rcu::pin();
         let mut array = self.root_array(guard.pinned());

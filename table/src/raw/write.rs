@@ -34,6 +34,18 @@ struct Slot<'g> {
 }
 
 /// What a look-up for writing saw. Holds no lock: it may be dropped, and any code may run before it is committed.
+///
+/// ```
+/// use nulls::{raw::Table, rcu};
+/// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// let table = Table::new();
+/// let guard = rcu::pin();
+/// let probe = table.probe(&guard, hash(1), |x| x == 1, &hash);
+/// assert_eq!(probe.hit(), None);
+/// let written = probe.insert(1).unwrap();
+/// written.assist(&guard, &hash);
+/// assert_eq!(table.len(), 1);
+/// ```
 #[derive(Debug)]
 pub struct Probe<'g> {
     table: &'g Table,
@@ -75,6 +87,15 @@ pub struct Written<'g> {
 impl Written<'_> {
     /// Does a bounded share of a running resize (at most 16 buckets), starts one when the fill asks for it, and gives a
     /// slice of retired memory back. `rehash` yields the hash of any handle of the table; a panic of it is harmless.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// let written = table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// written.assist(&guard, &hash);
+    /// ```
     #[inline(always)]
     pub fn assist(self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
         if self.look || !self.table.root.is_settled() {
@@ -94,6 +115,14 @@ impl Written<'_> {
 
 impl Table {
     /// Brings the bucket of a hash near, for whoever will look at it in a moment.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.prefetch(hash(1));
+    /// ```
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
         if let Some((lines, len)) = self.root.try_settled() {
@@ -270,6 +299,16 @@ impl<'g> Seen<'g> {
 
 impl<'g> Probe<'g> {
     /// The handle for which `eq` held.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// assert_eq!(table.probe(&guard, hash(1), |x| x == 1, &hash).hit(), Some(1));
+    /// assert_eq!(table.probe(&guard, hash(2), |x| x == 2, &hash).hit(), None);
+    /// ```
     #[inline]
     pub fn hit(&self) -> Option<u32> {
         (self.hit != 0).then_some(self.hit)
@@ -282,6 +321,14 @@ impl<'g> Probe<'g> {
     }
 
     /// The hash that was looked up.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// assert_eq!(table.probe(&guard, hash(1), |x| x == 1, &hash).hash(), hash(1));
+    /// ```
     #[inline]
     pub fn hash(&self) -> u64 {
         self.hash
@@ -368,6 +415,17 @@ impl<'g> Probe<'g> {
     ///
     /// # Panics
     /// If `x` is 0 or the probe missed.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// // Handle 101 takes the place of 1 under the same hash.
+    /// let (old, _) = table.probe(&guard, hash(1), |x| x == 1, &hash).replace(101).unwrap();
+    /// assert_eq!((old, table.len()), (1, 1));
+    /// ```
     #[inline]
     pub fn replace(self, x: u32) -> Result<(u32, Written<'g>), Stale> {
         let (slot, old) = self.found();
@@ -389,6 +447,16 @@ impl<'g> Probe<'g> {
     ///
     /// # Panics
     /// If the probe missed.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// let (gone, _) = table.probe(&guard, hash(1), |x| x == 1, &hash).remove().unwrap();
+    /// assert_eq!((gone, table.len()), (1, 0));
+    /// ```
     #[inline]
     pub fn remove(self) -> Result<(u32, Written<'g>), Stale> {
         let (slot, old) = self.found();

@@ -11,6 +11,14 @@ use super::{domain, local};
 ///
 /// A guard belongs to its thread; for one that travels see [`OwnedGuard`]. Guards nest: the section ends with the last.
 /// A guard that is forgotten ([`core::mem::forget`]) is harmless but expensive: nothing retired from then on is ever freed.
+///
+/// ```
+/// let map = nulls::HashMap::from([(1, "one")]);
+/// let guard = nulls::rcu::pin();
+/// let one = map.get_with(&1, &guard);
+/// map.remove_with(&1, &guard);
+/// assert_eq!(one, Some(&"one"), "it stays until the guard goes");
+/// ```
 #[derive(Debug)]
 #[must_use = "the section ends when the guard is dropped"]
 pub struct Guard {
@@ -61,6 +69,15 @@ impl Guard {
     /// Announces that nothing reached through this guard is in use any more, as if it were dropped and made anew: for loops
     /// that never end. Does nothing while another guard of the thread is alive, whose holder may still use what it
     /// reached.
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one")]);
+    /// let mut guard = nulls::rcu::pin();
+    /// for _ in 0..3 {
+    ///     assert_eq!(map.get_with(&1, &guard), Some(&"one"));
+    ///     guard.refresh();
+    /// }
+    /// ```
     #[inline]
     pub fn refresh(&mut self) {
         if self.record.inner() & !Record::TEMPORARY == 0 {
@@ -125,6 +142,17 @@ fn leave_deep(record: &'static Record) {
 ///
 /// [`synchronize`](super::synchronize) waits for owned guards too, whoever holds them: a task that holds one and calls it
 /// waits for itself.
+///
+/// ```
+/// use nulls::{HashMap, rcu::OwnedGuard};
+/// let map = HashMap::from([(1, "one")]);
+/// let guard = OwnedGuard::new();
+/// let one = map.get_with(&1, &guard);
+/// std::thread::scope(|s| {
+///     // References under it travel, as it does itself.
+///     s.spawn(|| assert_eq!(one, Some(&"one")));
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "the section ends when the guard is dropped"]
 pub struct OwnedGuard {
@@ -140,6 +168,12 @@ unsafe impl Sync for OwnedGuard {}
 
 impl OwnedGuard {
     /// Enters a section that ends when the guard is dropped, wherever that is.
+    ///
+    /// ```
+    /// let guard = nulls::rcu::OwnedGuard::new();
+    /// assert!(!nulls::rcu::is_pinned(), "it is no thread's");
+    /// std::thread::spawn(move || drop(guard)).join().unwrap();
+    /// ```
     pub fn new() -> Self {
         Self::new_in(domain())
     }
@@ -158,6 +192,15 @@ impl OwnedGuard {
     }
 
     /// Announces that nothing reached through this guard is in use any more, as if it were dropped and made anew.
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one")]);
+    /// let mut guard = nulls::rcu::OwnedGuard::new();
+    /// for _ in 0..3 {
+    ///     assert_eq!(map.get_with(&1, &guard), Some(&"one"));
+    ///     guard.refresh();
+    /// }
+    /// ```
     #[inline]
     pub fn refresh(&mut self) {
         self.guard.record.refresh(self.domain);

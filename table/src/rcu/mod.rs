@@ -95,6 +95,13 @@ pub(crate) fn domain() -> &'static Domain {
 ///
 /// Costs two plain stores (and, where `membarrier(2)` cannot be had, a fence). Nests freely. A thread's first section
 /// takes a record of 128 bytes, made anew if no other thread has left one.
+///
+/// ```
+/// let guard = nulls::rcu::pin();
+/// assert!(nulls::rcu::is_pinned());
+/// drop(guard);
+/// assert!(!nulls::rcu::is_pinned());
+/// ```
 #[inline]
 pub fn pin() -> Guard {
     Guard::enter()
@@ -105,6 +112,14 @@ pub fn pin() -> Guard {
 /// # Errors
 /// [`SynchronizeError::Pinned`] when the calling thread itself is in a section, which would otherwise wait for itself.
 /// [`SynchronizeError::Refused`] when the kernel refused the barrier.
+///
+/// ```
+/// use nulls::rcu::{self, SynchronizeError};
+/// let guard = rcu::pin();
+/// assert_eq!(rcu::synchronize(), Err(SynchronizeError::Pinned));
+/// drop(guard);
+/// assert_eq!(rcu::synchronize(), Ok(()));
+/// ```
 pub fn synchronize() -> Result<(), SynchronizeError> {
     if is_pinned() {
         return Err(SynchronizeError::Pinned);
@@ -137,12 +152,26 @@ impl core::fmt::Display for SynchronizeError {
 impl core::error::Error for SynchronizeError {}
 
 /// Whether the calling thread holds a [`Guard`]. Without `std` nobody knows: `false`.
+///
+/// ```
+/// assert!(!nulls::rcu::is_pinned());
+/// let _guard = nulls::rcu::pin();
+/// assert!(nulls::rcu::is_pinned());
+/// ```
 pub fn is_pinned() -> bool {
     local::get().is_some_and(|r| !r.is_idle())
 }
 
 /// A small number that no other running thread has, dense enough to choose a shard by. Numbers of threads that ended are
 /// given out again. A thread that is being torn down may get 0.
+///
+/// ```
+/// use nulls::rcu::thread_index;
+/// let mine = thread_index();
+/// assert_eq!(thread_index(), mine);
+/// let other = std::thread::spawn(thread_index).join().unwrap();
+/// assert_ne!(other, mine);
+/// ```
 #[inline]
 pub fn thread_index() -> usize {
     match local::get() {
@@ -165,16 +194,35 @@ fn first_thread_index() -> usize {
 /// The first call (or the first map, or the first [`pin`]) decides it. On Linux that registers the process with the kernel,
 /// which is immediate while the process has one thread and takes tens of milliseconds once it has several: a program
 /// that minds calls this at its start.
+///
+/// ```
+/// use nulls::rcu::{Flavour, flavour};
+/// match flavour() {
+///     Flavour::Membarrier => println!("look-ups pay for no fence"),
+///     Flavour::Fence => println!("each guard costs a fence"),
+/// }
+/// ```
 pub fn flavour() -> Flavour {
     domain().flavour()
 }
 
 /// How many reader records exist: as many as there ever were readers at once.
+///
+/// ```
+/// let _guard = nulls::rcu::pin();
+/// assert!(nulls::rcu::readers() >= 1);
+/// ```
 pub fn readers() -> usize {
     domain().len()
 }
 
 /// The reader that every grace period waits for longest, if anyone reads now.
+///
+/// ```
+/// let _guard = nulls::rcu::pin();
+/// let reader = nulls::rcu::oldest_reader().expect("this thread reads");
+/// println!("{} grace periods wait for {:?}", reader.behind, reader.thread_name());
+/// ```
 pub fn oldest_reader() -> Option<Reader> {
     domain().oldest_reader()
 }

@@ -176,7 +176,7 @@ impl<S: Slot> Slab<S> {
     }
 
     /// The same, where `account` pays for each slot that comes into use.
-    pub fn try_new_paid(limit: u32, account: Option<Account>) -> Result<Self, AllocError> {
+    pub(crate) fn try_new_paid(limit: u32, account: Option<Account>) -> Result<Self, AllocError> {
         let mut slab = Self::try_new(limit)?;
         slab.account = account;
         Ok(slab)

@@ -17,12 +17,16 @@ mod imp {
 
 #[cfg(any(nulls_loom, nulls_check))]
 mod imp {
-    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
     // Plain `std` atomics even under loom: the choice of mutant is no part of the model.
     static NAME: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
     static LEN: AtomicUsize = AtomicUsize::new(0);
     static HITS: AtomicUsize = AtomicUsize::new(0);
+    static RECORDING: AtomicBool = AtomicBool::new(false);
+    static ASKED: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
     /// Switches the named bug on, or all of them off. Not to be called while the code under test runs.
     pub fn set_mutant(name: Option<&'static str>) {
@@ -37,8 +41,23 @@ mod imp {
         HITS.load(Ordering::SeqCst)
     }
 
+    /// Begins or ends to note which bugs the code asks for.
+    pub fn record_mutants(on: bool) {
+        RECORDING.store(on, Ordering::SeqCst);
+    }
+
+    /// The bugs asked for while that was noted: switching on any other changes nothing in the same runs.
+    pub fn recorded_mutants() -> Vec<&'static str> {
+        let asked = ASKED.lock().unwrap_or_else(|e| e.into_inner());
+        asked.iter().copied().collect()
+    }
+
     /// Whether the named bug is switched on.
-    pub(crate) fn mutant(name: &'static str) -> bool {
+    pub fn mutant(name: &'static str) -> bool {
+        if RECORDING.load(Ordering::Relaxed) {
+            let mut asked = ASKED.lock().unwrap_or_else(|e| e.into_inner());
+            asked.insert(name);
+        }
         let p = NAME.load(Ordering::Relaxed);
         if p.is_null() {
             return false;
@@ -79,6 +98,8 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{mutant, pause};
+#[cfg(not(any(nulls_loom, nulls_check)))]
+pub(crate) use imp::mutant;
+pub(crate) use imp::pause;
 #[cfg(any(nulls_loom, nulls_check))]
-pub use imp::{mutant_hits, set_mutant};
+pub use imp::{mutant, mutant_hits, record_mutants, recorded_mutants, set_mutant};

@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use nulls_conntrack::{Config, LockedStore, NullsStore, Store, Tracker};
 
 use crate::store_dashmap::DashStore;
+use crate::store_papaya::PapayaStore;
 
 /// What holds the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
@@ -13,6 +14,8 @@ pub(crate) enum StoreKind {
     Nulls,
     /// dashmap 6, as well as it can be done
     Dashmap,
+    /// papaya 0.2, likewise
+    Papaya,
     /// An ordered map behind one lock
     Locked,
 }
@@ -25,6 +28,7 @@ impl StoreKind {
         match self {
             StoreKind::Nulls => "nulls",
             StoreKind::Dashmap => "dashmap",
+            StoreKind::Papaya => "papaya",
             StoreKind::Locked => "locked",
         }
     }
@@ -39,6 +43,7 @@ impl StoreKind {
             StoreKind::Dashmap => {
                 job.run(|| Tracker::new(DashStore::with_capacity(0, None), config))
             }
+            StoreKind::Papaya => job.run(|| Tracker::new(PapayaStore::with_capacity(0), config)),
             StoreKind::Locked => {
                 job.run(|| Tracker::new(LockedStore::<()>::new(most as usize), config))
             }
