@@ -25,6 +25,16 @@ macro_rules! stats {
             pub fn snapshot(&self) -> StatsSnapshot {
                 StatsSnapshot { $($field: self.sum(Stat::$var),)* }
             }
+
+            /// What each group of threads has counted, in no particular order; groups that have counted nothing are left out.
+            #[must_use]
+            pub fn groups(&self) -> Vec<StatsSnapshot> {
+                let of = |c: &CachePadded<[AtomicU64; COUNT]>| StatsSnapshot {
+                    $($field: c[Stat::$var as usize].load(Ordering::Relaxed),)*
+                };
+                let all = self.0.iter().map(of);
+                all.filter(|s| *s != StatsSnapshot::default()).collect()
+            }
         }
 
         impl StatsSnapshot {

@@ -148,7 +148,11 @@ fn two_helpers() {
     saw("moved");
     let guard = rcu::pin();
     for x in [2, 8] {
-        assert!(w.table.find(&guard, w.rehash(x), |y| (y == x).then_some(())).is_some());
+        assert!(
+            w.table
+                .find(&guard, w.rehash(x), |y| (y == x).then_some(()))
+                .is_some()
+        );
     }
     assert_eq!(w.table.len(), 2);
 }

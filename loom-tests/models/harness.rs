@@ -145,7 +145,10 @@ pub fn run(model: &'static Model, options: Options) -> ! {
     });
 
     if options.reach {
-        println!("@reached\t{}", nulls::checking::recorded_mutants().join(","));
+        println!(
+            "@reached\t{}",
+            nulls::checking::recorded_mutants().join(",")
+        );
     }
     let seen = SEEN.lock().unwrap_or_else(|e| e.into_inner()).clone();
     let mut ok = true;

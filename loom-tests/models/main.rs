@@ -79,9 +79,7 @@ fn main() {
         ["run", name, bound, rest @ ..] => (*name, *bound, rest),
         _ => panic!("usage: list | run NAME BOUND|none [mutant NAME] [reach yes] [trace N]"),
     };
-    let model = all()
-        .find(|m| m.name == name)
-        .expect("no such model");
+    let model = all().find(|m| m.name == name).expect("no such model");
     let mut options = Options {
         bound: (bound != "none").then(|| bound.parse().expect("a bound is a number or none")),
         mutant: None,

@@ -16,7 +16,10 @@ pub const MODELS: &[Model] = &[
         proves: "a key that is given a new value is there at every moment, and the old value outlives its readers",
         floor: 100,
         outcomes: &["old", "new"],
-        kills: &["line:replace-by-remove-and-insert", "rcu:ignore-active-reader"],
+        kills: &[
+            "line:replace-by-remove-and-insert",
+            "rcu:ignore-active-reader",
+        ],
         body: replace,
         ..Model::DEFAULT
     },
@@ -206,7 +209,11 @@ fn two_updates() {
     };
     add(&m);
     other.join().unwrap();
-    assert_eq!(m.pin().get(&1).map(Value::get), Some(12), "an update is lost");
+    assert_eq!(
+        m.pin().get(&1).map(Value::get),
+        Some(12),
+        "an update is lost"
+    );
     saw("both");
 }
 
@@ -277,7 +284,11 @@ fn get_many() {
             let view = m.pin();
             let mut found = [None; 3];
             view.get_many(&[&1, &10, &5], |i, v| found[i] = v.map(Value::get));
-            assert_eq!(found[..2], [Some(10), Some(100)], "a key that stays is missed");
+            assert_eq!(
+                found[..2],
+                [Some(10), Some(100)],
+                "a key that stays is missed"
+            );
             saw(match found[2] {
                 Some(50) => "all",
                 None => "not yet",

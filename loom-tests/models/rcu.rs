@@ -106,7 +106,11 @@ pub const MODELS: &[Model] = &[
         proves: "what an owned guard's maker reached is not freed while another thread holds the guard",
         floor: 30,
         outcomes: &["read old", "read new", "freed at once", "kept"],
-        kills: &["order:rcu_unpin", "order:rcu_scan", "rcu:ignore-active-reader"],
+        kills: &[
+            "order:rcu_unpin",
+            "order:rcu_scan",
+            "rcu:ignore-active-reader",
+        ],
         body: owned_guard_travels,
         ..Model::DEFAULT
     },

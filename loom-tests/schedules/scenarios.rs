@@ -105,7 +105,9 @@ fn map_history() {
                     0 | 1 => r.run(key, || Op::Get(view.get(&key).copied())),
                     2 => r.run(key, || Op::Insert(v, view.insert(key, v).copied())),
                     3 => r.run(key, || Op::Remove(view.remove(&key).copied())),
-                    4 => r.run(key, || Op::GetOrInsert(v, *view.get_or_insert_with(key, || v))),
+                    4 => r.run(key, || {
+                        Op::GetOrInsert(v, *view.get_or_insert_with(key, || v))
+                    }),
                     5 => r.run(key, || Op::Update(view.update(&key, |v| v + 1).copied())),
                     6 => r.run(key, || {
                         let there = match view.try_insert(key, v) {
@@ -163,7 +165,8 @@ fn map_iterate() {
         spawn_all(4, move |t| match t {
             0 | 1 => {
                 let view = map.pin();
-                let mut all: Vec<u64> = view.iter().map(|(k, _)| *k).filter(|k| *k < STAY).collect();
+                let mut all: Vec<u64> =
+                    view.iter().map(|(k, _)| *k).filter(|k| *k < STAY).collect();
                 all.sort_unstable();
                 assert_eq!(all, [0, 1, 2, 3], "what stays, once");
                 saw("iterated");
@@ -172,7 +175,8 @@ fn map_iterate() {
                 for i in 0..4u64 {
                     let k = STAY + i;
                     map.pin().insert(k, k);
-                    map.resize(1 + ((t as u64 + 3 * i) % 5) as usize).expect("memory");
+                    map.resize(1 + ((t as u64 + 3 * i) % 5) as usize)
+                        .expect("memory");
                     map.pin().remove(&k);
                 }
             }
@@ -266,7 +270,11 @@ fn two_keys() {
     }
     table.maintain(&hash).expect("memory");
     let guard = rcu::pin();
-    let there = |x: u32| table.find(&guard, hash(x), |z| (z == x).then_some(())).is_some();
+    let there = |x: u32| {
+        table
+            .find(&guard, hash(x), |z| (z == x).then_some(()))
+            .is_some()
+    };
     let mut entries = 0;
     for e in [1, 2] {
         assert_eq!(there(2 * e), there(2 * e + 1), "half an entry is left");
@@ -305,7 +313,11 @@ fn pool_churn() {
                     e.set(10 * t + i);
                     let r = e.publish();
                     shuttle::thread::yield_now();
-                    assert_eq!(r.key.load(Relaxed), 10 * t + i, "recycled under a reference");
+                    assert_eq!(
+                        r.key.load(Relaxed),
+                        10 * t + i,
+                        "recycled under a reference"
+                    );
                     drop(r);
                 }
             } else {

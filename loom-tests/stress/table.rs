@@ -27,11 +27,7 @@ pub const SCENARIOS: &[Scenario] = &[
         proves: "the same while the table goes through lengths of all kinds without a pause",
         threads: 5,
         outcomes: &["a walk restarted", "resized"],
-        kills: &[
-            "find:skip-moved-check",
-            "resize:moved-before-placed",
-            "resize:wipe-before-moved",
-        ],
+        kills: &["find:skip-moved-check", "resize:moved-before-placed"],
         body: |run| torture(run, &[1, 2, 3, 5, 8, 7, 13, 4, 16, 6]),
         ..Scenario::DEFAULT
     },

@@ -243,7 +243,7 @@ fn an_unknown_link_type_is_told_and_fails() {
     let output = nct(&["replay", "-"], Some(&pcap(147, &wrapped(<[u8]>::to_vec))));
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr(&output).contains("2 packets were skipped: link type 147 is not supported"),
+        stderr(&output).contains("skipped, because link type 147 is not supported: 2"),
         "{}",
         stderr(&output)
     );
@@ -288,7 +288,8 @@ fn packets_cut_by_the_snap_length_are_followed() {
         stdout(&output)
     );
     assert!(
-        stderr(&output).contains("2 packets are cut short"),
+        stderr(&output)
+            .contains("cut short in the capture, so that checksums were not verified: 2"),
         "{}",
         stderr(&output)
     );

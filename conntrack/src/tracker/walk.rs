@@ -103,12 +103,19 @@ impl<S: Store> Tracker<S> {
         out
     }
 
-    /// `/proc/net/stat/nf_conntrack`, with one line for all threads together.
+    /// `/proc/net/stat/nf_conntrack`: the kernel has a line for each processor, this one for each group of threads that has counted something (at
+    /// least one). Readers sum them up.
     #[must_use]
     pub fn proc_net_stat_nf_conntrack(&self) -> String {
         let mut out = String::from(proc_fs::STAT_HEADER);
         // Writing to a string cannot fail.
-        let _ = proc_fs::write_stat_line(&mut out, self.net.count(), &self.stats());
+        let mut groups = self.net.stats.groups();
+        if groups.is_empty() {
+            groups.push(self.stats());
+        }
+        for group in &groups {
+            let _ = proc_fs::write_stat_line(&mut out, self.net.count(), group);
+        }
         out
     }
 

@@ -6,6 +6,7 @@ mod events;
 mod ext;
 mod hooks;
 mod icmp;
+mod invariants;
 mod malformed;
 mod nat;
 mod ovs;

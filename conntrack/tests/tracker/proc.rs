@@ -119,3 +119,31 @@ fn the_statistics_file() {
         (17, "00000001", "00000001")
     );
 }
+
+/// A line for each group of threads; every line has the number of all entries, and the counters add up.
+#[test]
+fn the_statistics_file_of_several_threads() {
+    let ct = nulls();
+    let short = &udp(C, 1, D, 2, 0)[..23];
+    assert_eq!(ct.proc_net_stat_nf_conntrack().lines().count(), 2);
+    pass(&ct, &udp(C, 1, D, 2, 0), 0);
+    std::thread::scope(|s| {
+        for _ in 0..5 {
+            s.spawn(|| pass(&ct, short, 0));
+        }
+    });
+    let text = ct.proc_net_stat_nf_conntrack();
+    let lines: Vec<Vec<u64>> = text
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let fields = line.split_whitespace();
+            fields
+                .map(|n| u64::from_str_radix(n, 16).expect("hexadecimal"))
+                .collect()
+        })
+        .collect();
+    assert!((1..=5).contains(&lines.len()), "{text}");
+    assert!(lines.iter().all(|l| (l.len(), l[0]) == (17, 1)), "{text}");
+    assert_eq!(lines.iter().map(|l| l[4]).sum::<u64>(), 5, "{text}");
+}

@@ -78,10 +78,17 @@ fn remembered_head(fixed: bool) {
                     }
                 };
                 if end == 0 {
-                    return saw(if restarts == 0 { "at once" } else { "began again" });
+                    return saw(if restarts == 0 {
+                        "at once"
+                    } else {
+                        "began again"
+                    });
                 }
                 restarts += 1;
-                assert!(restarts < 4, "one writer's one move, and the walk never ends");
+                assert!(
+                    restarts < 4,
+                    "one writer's one move, and the walk never ends"
+                );
                 if fixed {
                     first = l.heads[0].load(Acquire);
                 }

@@ -83,7 +83,11 @@ fn confirmed_early(fixed: bool) {
             let expired = e.timeout.load(Relaxed) < NOW;
             if st & CONFIRMED != 0 && st & DYING == 0 && expired {
                 e.status.fetch_or(DYING, AcqRel);
-                assert_eq!(e.links.load(Relaxed), 1, "an entry that was never linked is unlinked");
+                assert_eq!(
+                    e.links.load(Relaxed),
+                    1,
+                    "an entry that was never linked is unlinked"
+                );
                 saw("evicted");
             } else {
                 saw("left alone");
@@ -217,7 +221,11 @@ fn stale_handle(fixed: bool) {
         spawn(move || confirm(&w, 1, fixed))
     };
     let mine = confirm(&w, 0, fixed);
-    assert_eq!(mine, other.join().unwrap(), "both packets belong to one entry");
+    assert_eq!(
+        mine,
+        other.join().unwrap(),
+        "both packets belong to one entry"
+    );
     saw(if mine == 0 { "own" } else { "winner's" });
 }
 

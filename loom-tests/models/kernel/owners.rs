@@ -37,7 +37,12 @@ impl Thing {
 
     fn use_it(&self) {
         // SAFETY: the protocol under test says so; loom checks it.
-        assert_eq!(self.0.with(|p| unsafe { *p }), LIVE, "used after it was freed");
+        assert_eq!(
+            // SAFETY: as above.
+            self.0.with(|p| unsafe { *p }),
+            LIVE,
+            "used after it was freed"
+        );
     }
 
     fn free(&self) {
@@ -145,7 +150,10 @@ fn cleanup(fixed: bool) {
                 break;
             }
             restarts += 1;
-            assert!(restarts < 2, "every resize sends the cleanup back to its start");
+            assert!(
+                restarts < 2,
+                "every resize sends the cleanup back to its start"
+            );
         }
     }
     resizer.join().unwrap();
@@ -222,8 +230,7 @@ fn expectation(fixed: bool) {
                 let n = w.refs.load(Relaxed);
                 *there
                     && (!fixed
-                        || n != 0
-                            && w.refs.compare_exchange(n, n + 1, Acquire, Relaxed).is_ok())
+                        || n != 0 && w.refs.compare_exchange(n, n + 1, Acquire, Relaxed).is_ok())
             };
             if had {
                 w.master.use_it();

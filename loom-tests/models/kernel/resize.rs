@@ -188,7 +188,11 @@ fn coincide(n: u64, m: u64) -> u64 {
 }
 
 fn coinciding() {
-    assert_eq!(coincide(65_536, 66_048), 128, "one page more: the 128 lowest");
+    assert_eq!(
+        coincide(65_536, 66_048),
+        128,
+        "one page more: the 128 lowest"
+    );
     assert_eq!(coincide(65_536, 131_072), 1, "doubling: the first only");
     assert_eq!(coincide(131_072, 65_536), 1, "halving: the first only");
     for n in 1..200 {

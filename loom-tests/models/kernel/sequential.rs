@@ -23,7 +23,7 @@ pub const MODELS: [&[Model]; 6] = [
 fn dump_reference(fixed: bool) {
     for deleted in [None, Some(0), Some(1), Some(2)] {
         // Entry: bucket and references (the table's).
-        let mut entries = vec![(0, 1), (0, 1), (1, 1)];
+        let mut entries = [(0, 1), (0, 1), (1, 1)];
         let mut linked = [true; 3];
         let mut last: Option<usize> = None;
         let mut dumped = 0;
@@ -31,9 +31,14 @@ fn dump_reference(fixed: bool) {
         for bucket in 0..2 {
             loop {
                 // Where to go on in this bucket: behind `last`, if it is met again.
-                let in_bucket: Vec<usize> = (0..3).filter(|&i| linked[i] && entries[i].0 == bucket).collect();
+                let in_bucket: Vec<usize> = (0..3)
+                    .filter(|&i| linked[i] && entries[i].0 == bucket)
+                    .collect();
                 let from = match last {
-                    Some(l) if fixed => in_bucket.iter().position(|&i| i > l).unwrap_or(in_bucket.len()),
+                    Some(l) if fixed => in_bucket
+                        .iter()
+                        .position(|&i| i > l)
+                        .unwrap_or(in_bucket.len()),
                     Some(l) => match in_bucket.iter().position(|&i| i == l) {
                         Some(at) => {
                             entries[l].1 -= 1;
@@ -44,7 +49,9 @@ fn dump_reference(fixed: bool) {
                     },
                     None => 0,
                 };
-                let Some(&next) = in_bucket.get(from) else { break };
+                let Some(&next) = in_bucket.get(from) else {
+                    break;
+                };
                 dumped += 1;
                 if !fixed {
                     entries[next].1 += 1;
@@ -85,7 +92,11 @@ fn dump_pages(fixed: bool) {
                 let n = rest.len().min(room);
                 out.extend_from_slice(&rest[..n]);
                 room -= n;
-                at = if n == rest.len() { (at.0 + 1, 0) } else { (at.0, at.1 + n) };
+                at = if n == rest.len() {
+                    (at.0 + 1, 0)
+                } else {
+                    (at.0, at.1 + n)
+                };
             }
             if !fixed && at.1 > 0 {
                 // Only the bucket's number is kept, and the next page begins behind it.
@@ -109,7 +120,11 @@ fn chain_limit(fixed: bool) {
                 chain.push(key);
             }
         }
-        assert!(chain.len() <= LIMIT + 30, "a look-up visits {} entries", chain.len());
+        assert!(
+            chain.len() <= LIMIT + 30,
+            "a look-up visits {} entries",
+            chain.len()
+        );
         saw("admitted");
         if refused > 0 {
             saw("refused");
@@ -185,7 +200,14 @@ enum Segment {
 /// All sequences of three segments, each from either side, on an established connection.
 fn reset(fixed: bool) {
     use Segment::{Data, Reset, Syn};
-    let all = [(0, Syn), (0, Reset), (0, Data), (1, Syn), (1, Reset), (1, Data)];
+    let all = [
+        (0, Syn),
+        (0, Reset),
+        (0, Data),
+        (1, Syn),
+        (1, Reset),
+        (1, Data),
+    ];
     for a in all {
         for b in all {
             for c in all {
@@ -201,8 +223,15 @@ fn reset(fixed: bool) {
                     last = Some(s);
                 }
                 let one_side = a.0 == b.0 && b.0 == c.0;
-                assert!(established || !one_side, "one side alone closes it: {a:?} {b:?} {c:?}");
-                saw(if established { "stays" } else { "closed by the other" });
+                assert!(
+                    established || !one_side,
+                    "one side alone closes it: {a:?} {b:?} {c:?}"
+                );
+                saw(if established {
+                    "stays"
+                } else {
+                    "closed by the other"
+                });
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::cli::Replay;
 mod captures;
 pub(crate) mod case;
 mod cases;
+pub(crate) mod feed;
 mod journal;
 mod nat;
 mod op;

@@ -75,22 +75,22 @@ impl fmt::Display for Summary {
         if self.cut > 0 {
             write!(
                 f,
-                "\n{} packets are cut short in the capture; their checksums were not verified",
+                "\ncut short in the capture, so that checksums were not verified: {}",
                 self.cut
             )?;
         }
         if self.bad_checksum > 0 {
             write!(
                 f,
-                "\n{} packets are invalid for their checksum; if the capture was taken on the machine that sent them, \
-                 try --sysctl checksum=0",
+                "\ninvalid for their checksum: {} (if the capture was taken on the machine that sent them, \
+                 try --sysctl checksum=0)",
                 self.bad_checksum
             )?;
         }
         for (link, n) in &self.unknown_links {
             write!(
                 f,
-                "\n{n} packets were skipped: link type {link} is not supported"
+                "\nskipped, because link type {link} is not supported: {n}"
             )?;
         }
         Ok(())

@@ -41,6 +41,9 @@ const LONG: [&str; 10] = [
     "sctp_timeout_established",
 ];
 
+/// A difference that is one happens in each of so many runs.
+const ATTEMPTS: usize = 5;
+
 /// Settings that change what TCP does, and values to try.
 const CHOICES: [(&str, &[u32]); 4] = [
     ("tcp_loose", &[1, 1, 0]),
@@ -249,12 +252,15 @@ fn the_kernel_and_the_tracker_agree_after_every_packet() {
         }));
         for seed in first..first + seeds {
             let kind = KINDS[(seed % KINDS.len() as u64) as usize];
-            // What depends on when exactly a packet came does not happen twice.
+            // What depends on when exactly a packet came (the machine may stand still for seconds) does not happen every time.
             if let Err(once) = compare(&kernel, kind, seed, count, &mut seen, &defrag) {
                 again += 1;
-                match compare(&kernel, kind, seed, count, &mut seen, &defrag) {
-                    Err(twice) => differences.push(twice),
-                    Ok(()) => tell(&format!("only once: {once}")),
+                let mut more =
+                    (1..ATTEMPTS).map(|_| compare(&kernel, kind, seed, count, &mut seen, &defrag));
+                if more.any(|r| r.is_ok()) {
+                    tell(&format!("not every time: {once}"));
+                } else {
+                    differences.push(once);
                 }
             }
             if seeds > 50 && (seed - first) % 50 == 49 {
