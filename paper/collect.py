@@ -352,12 +352,18 @@ def stress(readme, out):
 
 
 def other_tools(readme, out):
-    """Random schedules and sanitizers: rows of their tables, and how many of them failed."""
-    for name in ("shuttle", "sanitizers"):
-        rows, _ = section(readme, name)
-        rows = [r for r in rows if r[0].startswith("`") or "/" in r[0]]
-        if rows:
-            out[f"{name}|rows"] = len(rows)
+    """Random schedules and sanitizers: what ran, and how it ended."""
+    rows, _ = section(readme, "shuttle")
+    scenarios = [r for r in rows if r[0].startswith("`") and len(r) == 5]
+    bugs = [r for r in rows if ":" in r[0] and len(r) == 6]
+    if scenarios:
+        out["shuttle|scenarios"], out["shuttle|schedules"] = len(scenarios), sum(number(r[3]) or 0 for r in scenarios)
+    if bugs:
+        out["shuttle|bugs"], out["shuttle|caught"] = len(bugs), sum(r[4] == "caught" for r in bugs)
+    rows, _ = section(readme, "sanitizers")
+    runs = [r for r in rows if "/" in r[1]]
+    if runs:
+        out["sanitizers|runs"], out["sanitizers|ok"] = len(runs), sum(r[-1].startswith("ok") for r in runs)
 
 
 def packets_of(data):
