@@ -170,6 +170,8 @@ CONSTANTS = {
     "fraction_bits": ("table/src/raw/array.rs", r"const FRACTION_BITS: u32 = (\d+)"),
     "batch": ("table/src/raw/find.rs", r"const BATCH: usize = (\d+)"),
     "retire_batch": ("table/src/rcu/garbage.rs", r"const MAX_BATCH: usize = if cfg!\(nulls_loom\) \{ 1 \} else \{ (\d+) \}"),
+    "live_seeds": ("conntrack/nct/tests/live/main.rs", r'setting\("NCT_LIVE_SEEDS", (\d+)\)'),
+    "live_packets": ("conntrack/nct/tests/live/main.rs", r'setting\("NCT_LIVE_PACKETS", (\d+)\)'),
     "slab_offset_bits": ("table/src/slab/mod.rs", r"const OFFSET_BITS: u32 = if cfg!\(nulls_loom\) \{ 3 \} else \{ (\d+) \}"),
 }
 
