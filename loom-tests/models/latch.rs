@@ -4,6 +4,7 @@
 //! what a reader finds between them hides half of these orderings.
 
 use crate::harness::{Model, saw, spawn};
+use loom::sync::atomic::{AtomicUsize, Ordering::*};
 use nulls::raw::models::Latch;
 use std::sync::Arc;
 
@@ -42,6 +43,16 @@ pub const MODELS: &[Model] = &[
         outcomes: &["first", "second", "two generations"],
         kills: &["order:latch_read_fence", "latch:skip-recheck"],
         body: settled,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "latch/unsettled-by-another-thread",
+        proves: "a root is fetched whole by whoever sees that another thread than its publisher began the next resize",
+        threads: 3,
+        floor: 50,
+        outcomes: &["first", "second"],
+        kills: &["order:latch_unsettle"],
+        body: unsettled_by_another,
         ..Model::DEFAULT
     },
 ];
@@ -90,4 +101,28 @@ fn settled() {
     latch.unsettle();
     reader.join().unwrap();
     assert_eq!(latch.try_settled(), None);
+}
+
+fn unsettled_by_another() {
+    let latch = Arc::new(Latch::new(1));
+    let published = Arc::new(AtomicUsize::new(0));
+    let publisher = {
+        let (latch, published) = (latch.clone(), published.clone());
+        spawn(move || {
+            publish(&latch, 2);
+            // As the table's lock of its administrators.
+            published.store(1, Release);
+        })
+    };
+    let other = {
+        let (latch, published) = (latch.clone(), published.clone());
+        spawn(move || {
+            if published.load(Acquire) == 1 {
+                latch.unsettle();
+            }
+        })
+    };
+    saw(["first", "second"][latch.load() - 1]);
+    publisher.join().unwrap();
+    other.join().unwrap();
 }

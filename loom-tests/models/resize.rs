@@ -40,6 +40,15 @@ pub const MODELS: &[Model] = &[
         ..Model::DEFAULT
     },
     Model {
+        name: "resize/line-of-a-moved-bucket",
+        proves: "a reader on a line of a bucket that moved, recycled into another chain, misses nothing that stays",
+        floor: 50,
+        outcomes: &["found"],
+        kills: &["order:tag_set"],
+        body: line_of_a_moved_bucket,
+        ..Model::DEFAULT
+    },
+    Model {
         name: "resize/read-beside-start",
         proves: "a generation that a reader is led to is initialised for it",
         floor: 20,
@@ -135,6 +144,26 @@ fn read_beside_move(from: usize, to: usize) {
     w.move_bucket_of(&rcu::pin(), 5);
     reader.join().unwrap();
     w.holds(&[1, 2, 5]);
+}
+
+fn line_of_a_moved_bucket() {
+    // 5 is in the overflow line of the first bucket of two, which 8 needs when it comes to 5 and 7 in the middle one of
+    // three. Whoever sees the tag of 8 in that line, though it came there for 5, must see that 5 has moved.
+    let w = Arc::new(World::new(2, spread, &[1, 2, 5, 7, 8]));
+    w.start_resize(3);
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            assert!(w.find(&rcu::pin(), 5), "an entry that stays is missed");
+            saw("found");
+        })
+    };
+    let guard = rcu::pin();
+    w.move_bucket_of(&guard, 5);
+    w.move_bucket_of(&guard, 7);
+    drop(guard);
+    reader.join().unwrap();
+    w.holds(&[1, 2, 5, 7, 8]);
 }
 
 fn read_beside_start() {

@@ -140,7 +140,7 @@ orderings! {
     /// properly linked, before.
     link_load: Acquire;
     /// Sets a tag before its handle. Pairs with `tags_load`: a reader that stands on a recycled line sees nothing of its
-    /// new life without what led to it.
+    /// new life, not even that a tag it looks for is not there, without what led to it: that its old bucket has moved.
     tag_set: Release;
     /// Clears a tag after its handle. Pairs with `tags_load`.
     tag_clear: Release;
@@ -164,9 +164,12 @@ orderings! {
     /// Looks at the ticket again after a walk. Relaxed: the walk's loads are Acquire, so whoever saw a store made under the
     /// lock sees that the lock was taken.
     ticket_again: Relaxed;
-    /// Takes the lock. Pairs with `ticket_leave`: the stores under the lock come after those of the last holder.
-    ticket_take: Acquire;
-    /// Gives the lock back, changed, unchanged or MOVED. Pairs with `ticket_load` and `ticket_take`.
+    /// Takes the lock. Relaxed: the exchange succeeds from the value that a probe's Acquire load has seen, so all that was
+    /// stored under the lock before is behind the probe already. (A value comes twice only if a holder gave the lock back
+    /// unchanged, having stored nothing.) Whoever sees a store made under this lock, and then takes the ticket from an
+    /// older value, fails: exchanges read the newest.
+    ticket_take: Relaxed;
+    /// Gives the lock back, changed, unchanged or MOVED. Pairs with `ticket_load`.
     ticket_leave: Release;
 
     // --- raw table: generations
@@ -186,7 +189,7 @@ orderings! {
     /// `latch_write_fence2`: whoever read a word of a later publication sees a later count.
     latch_read_fence: Acquire;
     /// Says that a resize begins, before the successor can be found. Pairs with `latch_begin`: the copies are as the last
-    /// publication left them.
+    /// publication left them, which may have been another thread's.
     latch_unsettle: Release;
     /// Names copy 1, which the last publication wrote. Pairs with `latch_begin`.
     latch_odd: Release;
