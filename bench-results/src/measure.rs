@@ -10,6 +10,7 @@ use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 /// Operations of one run under callgrind, for figures that do not take one per entry.
@@ -302,7 +303,11 @@ impl<T: PartialEq + core::fmt::Debug + Send> Outcome for (T, T) {
 
 /// Keeps the calling thread on one processor: the `t`-th from the last, going round.
 pub fn pin_thread(t: usize) {
-    if let Some(all) = core_affinity::get_core_ids().filter(|all| !all.is_empty()) {
+    // Asked for once, before any thread is kept anywhere: a thread that was may only see its own processor, and so
+    // may those it starts.
+    static ALL: OnceLock<Vec<core_affinity::CoreId>> = OnceLock::new();
+    let all = ALL.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default());
+    if !all.is_empty() {
         core_affinity::set_for_current(all[all.len() - 1 - t % all.len()]);
     }
 }

@@ -58,6 +58,12 @@ pub enum Pages {
 
 /// Bytes that all tables, maps and pools of this process have mapped from the system by themselves. What they take beyond
 /// that, everything small, comes from the global allocator. For programs that account for their memory.
+///
+/// ```
+/// let map = nulls::HashMap::<u64, u64>::with_capacity(1 << 20);
+/// assert!(nulls::mapped_bytes() > 1 << 24); // 16 bytes for each entry, and what leads to them
+/// # drop(map);
+/// ```
 #[must_use]
 pub fn mapped_bytes() -> usize {
     #[cfg(not(nulls_loom))]

@@ -59,6 +59,15 @@ pub trait Entry: Default + Send + Sync {
 }
 
 /// The most entries a pool can have.
+///
+/// ```
+/// use nulls::pool::{Entry, Pool};
+/// #[derive(Default)]
+/// struct Plain;
+/// impl Entry for Plain {}
+/// let pool = Pool::<Plain>::with_capacity(1);
+/// assert!(pool.capacity() <= nulls::pool::MAX_ENTRIES);
+/// ```
 pub const MAX_ENTRIES: u32 = slab::MAX_LIMIT;
 
 /// A bit of the link word that no handle has: the slot was constructed.
@@ -552,6 +561,17 @@ pub struct Unique<'a, T: Entry> {
 
 impl<'a, T: Entry> Unique<'a, T> {
     /// The handle: not 0, and below 2^31.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// #[derive(Default)]
+    /// struct Plain;
+    /// impl Entry for Plain {}
+    /// let pool = Pool::<Plain>::with_capacity(1);
+    /// let new = pool.alloc().unwrap();
+    /// let handle = new.handle();
+    /// assert_eq!(new.publish().handle(), handle);
+    /// ```
     #[inline]
     pub fn handle(&self) -> u32 {
         self.handle
@@ -632,6 +652,16 @@ pub struct Ref<'a, T: Entry> {
 
 impl<T: Entry> Ref<'_, T> {
     /// The handle: not 0, and below 2^31.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// #[derive(Default)]
+    /// struct Plain;
+    /// impl Entry for Plain {}
+    /// let pool = Pool::<Plain>::with_capacity(1);
+    /// let entry = pool.alloc().unwrap().publish();
+    /// assert_eq!(pool.try_get(entry.handle()).unwrap().count(), 2);
+    /// ```
     #[inline]
     pub fn handle(&self) -> u32 {
         self.handle

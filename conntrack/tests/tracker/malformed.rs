@@ -48,11 +48,38 @@ const TEXTS: [&str; 12] = [
     "229",
 ];
 
+/// A message of PPTP's control connection whose session and call ids are few, so that some follow each other as they should.
+fn control_message(dice: &mut Dice) -> Vec<u8> {
+    let kind = dice.below(17) as u16;
+    let mut m = vec![0, 0, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d];
+    m.extend(kind.to_be_bytes());
+    m.extend([0, 0]);
+    for _ in 0..dice.pick(&[4, 8, 16, 28, 144, 156, 208]) / 2 {
+        m.extend([0, dice.below(3) as u8]);
+    }
+    // The result of replies, which says in its first byte whether all is well.
+    if let Some(result) = m.get_mut(dice.pick(&[14, 16])) {
+        *result = 1;
+    }
+    let len = m.len() as u16;
+    m[..2].copy_from_slice(&len.to_be_bytes());
+    m
+}
+
+/// What a helper may look at.
+fn text(dice: &mut Dice, port: u16) -> Vec<u8> {
+    if port == 1723 && dice.below(8) != 0 {
+        control_message(dice)
+    } else {
+        dice.pick(&TEXTS).into()
+    }
+}
+
 fn whole(dice: &mut Dice) -> Vec<u8> {
     let v6 = dice.below(3) == 0;
     let (mut src, mut dst): (IpAddr, IpAddr) = if v6 { (C6, D6) } else { (C, D) };
     let back = dice.below(2) == 0;
-    let well_known = dice.pick(&[21, 69, 6667, 10_080, 53, 80]);
+    let well_known = dice.pick(&[21, 69, 6667, 10_080, 1723, 53, 80]);
     let (mut sport, mut dport) = (1000 + dice.below(3) as u16, well_known);
     if back {
         (src, dst) = (dst, src);
@@ -74,7 +101,7 @@ fn whole(dice: &mut Dice) -> Vec<u8> {
                     &[5, 255, 1, 1],
                 ]),
             };
-            let text = dice.pick(&TEXTS);
+            let text = text(dice, well_known);
             let mut p = tcp(
                 src,
                 sport,
@@ -86,15 +113,15 @@ fn whole(dice: &mut Dice) -> Vec<u8> {
                 },
             );
             let at = p.len() - text.len();
-            p[at..].copy_from_slice(text.as_bytes());
+            p[at..].copy_from_slice(&text);
             reseal(&mut p);
             p
         }
         2 => {
-            let text = dice.pick(&TEXTS);
+            let text = text(dice, well_known);
             let mut p = udp(src, sport, dst, dport, text.len());
             let at = p.len() - text.len();
-            p[at..].copy_from_slice(text.as_bytes());
+            p[at..].copy_from_slice(&text);
             reseal(&mut p);
             p
         }
@@ -216,6 +243,7 @@ fn damaged_packets_meet_everything_and_nothing_panics() {
                 69 => Some("tftp"),
                 6667 => Some("irc"),
                 10_080 => Some("amanda"),
+                1723 => Some("pptp"),
                 _ => None,
             };
             pkt.template = Some(Arc::new(Template {

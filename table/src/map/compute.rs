@@ -170,6 +170,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::compute`](super::HashMapRef::compute).
+    ///
+    /// ```
+    /// use nulls::{Compute, Operation};
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// let done = map.compute_with(1, |_| Operation::<_, ()>::Remove, &guard);
+    /// assert_eq!(done, Compute::Removed(&1, &10));
+    /// ```
     pub fn compute_with<'g, A>(
         &'g self,
         key: K,
@@ -183,6 +191,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::compute_ref`](super::HashMapRef::compute_ref).
+    ///
+    /// ```
+    /// use nulls::{Compute, Operation};
+    /// let map = nulls::HashMap::<String, i32>::new();
+    /// let guard = nulls::rcu::pin();
+    /// let done = map.compute_ref_with("a", |_| Operation::<_, ()>::Insert(1), &guard);
+    /// assert_eq!(done, Compute::Inserted(&"a".into(), &1));
+    /// ```
     pub fn compute_ref_with<'g, 'q, Q, A>(
         &'g self,
         key: &'q Q,
@@ -200,6 +216,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::try_compute`](super::HashMapRef::try_compute).
+    ///
+    /// ```
+    /// use nulls::{Compute, Operation};
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// let done = map.try_compute_with(3, |_| Operation::<_, ()>::Insert(30), &guard);
+    /// assert_eq!(done.unwrap(), Compute::Inserted(&3, &30));
+    /// ```
     pub fn try_compute_with<'g, A>(
         &'g self,
         key: K,
@@ -210,6 +234,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::update_or_insert_with`](super::HashMapRef::update_or_insert_with).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.update_or_insert_with_with(1, |v| v + 1, || 0, &guard), &11);
+    /// assert_eq!(map.update_or_insert_with_with(3, |v| v + 1, || 0, &guard), &0);
+    /// ```
     pub fn update_or_insert_with_with<'g>(
         &'g self,
         key: K,
@@ -246,6 +277,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::try_upsert`](super::HashMapRef::try_upsert).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.try_upsert_with(1, 11, &guard).unwrap(), Some(&10));
+    /// ```
     pub fn try_upsert_with<'g>(
         &'g self,
         key: K,

@@ -46,6 +46,13 @@ pub enum Entry<'g, K, V, S = DefaultHashBuilder, B = ByValue<K>> {
 
 /// As [`Entry`], with a key passed by reference and made only when it is inserted.
 /// From [`entry_ref`](super::HashMapRef::entry_ref).
+///
+/// ```
+/// let map = nulls::HashMap::<String, i32>::new();
+/// let map = map.pin();
+/// let entry: nulls::EntryRef<String, str, i32> = map.entry_ref("a");
+/// assert_eq!(entry.or_insert(1), &1);
+/// ```
 pub type EntryRef<'g, 'q, K, Q, V, S = DefaultHashBuilder> = Entry<'g, K, V, S, ByRef<'q, Q>>;
 
 /// An entry that was in the map.
@@ -86,6 +93,16 @@ struct Look<'g, K, V, S, B, P = Probe<'g>> {
 }
 
 /// Why [`OccupiedEntry::insert`] did not replace the entry, what the key looks like now, and the value, which comes back.
+///
+/// ```
+/// use nulls::Entry;
+/// let map = nulls::HashMap::from([("a", 1)]);
+/// let map = map.pin();
+/// let Entry::Occupied(entry) = map.entry("a") else { unreachable!() };
+/// map.insert("a", 2);
+/// let Err(not) = entry.insert(3) else { unreachable!() };
+/// assert_eq!((not.value, not.reason), (3, None));
+/// ```
 pub struct NotReplaced<'g, K, V, S = DefaultHashBuilder, B = ByValue<K>> {
     /// The key as it is now.
     pub entry: Entry<'g, K, V, S, B>,
@@ -112,11 +129,23 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::entry`](super::HashMapRef::entry).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.entry_with(3, &guard).or_insert(30), &30);
+    /// ```
     pub fn entry_with<'g>(&'g self, key: K, guard: &'g Guard) -> Entry<'g, K, V, S> {
         self.entry_by(ByValue(key), guard)
     }
 
     /// As [`HashMapRef::entry_ref`](super::HashMapRef::entry_ref).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::<String, i32>::new();
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.entry_ref_with("a", &guard).or_insert(1), &1);
+    /// ```
     pub fn entry_ref_with<'g, 'q, Q>(
         &'g self,
         key: &'q Q,
@@ -201,6 +230,14 @@ impl<'g, K: Hash + Eq, V, S: BuildHasher, B: Key<K>> Entry<'g, K, V, S, B> {
     /// ```
     /// let map: nulls::HashMap<&str, u32> = nulls::HashMap::new();
     /// assert_eq!(map.pin().entry("a").key(), &"a");
+    /// ```
+    ///
+    /// ```
+    /// use nulls::Entry;
+    /// let map = nulls::HashMap::from([("a", 1)]);
+    /// let map = map.pin();
+    /// let Entry::Occupied(entry) = map.entry("a") else { unreachable!() };
+    /// assert_eq!(entry.key(), &"a");
     /// ```
     pub fn key(&self) -> &<B as private::Key<K>>::Query {
         match self {
@@ -358,11 +395,27 @@ impl<'g, T: Hash + Eq, S: BuildHasher> Entry<'g, T, (), S> {
 
 impl<'g, K: Hash + Eq, V, S: BuildHasher, B: Key<K>> OccupiedEntry<'g, K, V, S, B> {
     /// The key as it is in the map.
+    ///
+    /// ```
+    /// use nulls::Entry;
+    /// let map = nulls::HashMap::from([("a", 1)]);
+    /// let map = map.pin();
+    /// let Entry::Vacant(gap) = map.entry("b") else { unreachable!() };
+    /// assert_eq!(gap.key(), &"b");
+    /// ```
     pub fn key(&self) -> &'g K {
         self.look.map.entry_of(self.handle, self.look.guard).0
     }
 
     /// The value that was seen. It stays readable as long as the guard, also when it is replaced or removed.
+    ///
+    /// ```
+    /// use nulls::Entry;
+    /// let map = nulls::HashMap::from([("a", 1)]);
+    /// let map = map.pin();
+    /// let Entry::Occupied(entry) = map.entry("a") else { unreachable!() };
+    /// assert_eq!((entry.key(), entry.get()), (&"a", &1));
+    /// ```
     pub fn get(&self) -> &'g V {
         self.look.map.entry_of(self.handle, self.look.guard).1
     }
@@ -452,6 +505,14 @@ impl<'g, K: Hash + Eq, V, S: BuildHasher, B: Key<K>> OccupiedEntry<'g, K, V, S, 
     ///
     /// # Errors
     /// As [`remove`](Self::remove).
+    ///
+    /// ```
+    /// use nulls::Entry;
+    /// let map = nulls::HashMap::from([("a", 1)]);
+    /// let map = map.pin();
+    /// let Entry::Occupied(entry) = map.entry("a") else { unreachable!() };
+    /// assert_eq!(entry.remove_entry().ok(), Some((&"a", &1)));
+    /// ```
     pub fn remove_entry(self) -> Result<(&'g K, &'g V), Entry<'g, K, V, S, B>> {
         let Self { look, handle } = self;
         let (mut probe, look) = look.open();
@@ -474,6 +535,15 @@ impl<'g, K: Hash + Eq, V, S: BuildHasher, B: Key<K>> VacantEntry<'g, K, V, S, B>
     }
 
     /// The key, given back.
+    ///
+    /// ```
+    /// use nulls::Entry;
+    /// let map = nulls::HashMap::<String, i32>::new();
+    /// let map = map.pin();
+    /// let Entry::Vacant(gap) = map.entry("a".to_string()) else { unreachable!() };
+    /// assert_eq!(gap.key(), "a");
+    /// assert_eq!(gap.into_key(), "a");
+    /// ```
     pub fn into_key(self) -> K {
         self.look.key.into_key().0
     }

@@ -4,6 +4,11 @@ use core::any::TypeId;
 use core::hash::{BuildHasher, Hash};
 
 /// The default hasher: foldhash, keyed per map.
+///
+/// ```
+/// let map = nulls::HashMap::<u32, u32>::new();
+/// let _: &nulls::DefaultHashBuilder = map.hasher();
+/// ```
 pub type DefaultHashBuilder = foldhash::fast::RandomState;
 
 /// Hashes a key and spreads the result where the hasher may need it.

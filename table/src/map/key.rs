@@ -4,19 +4,54 @@ use super::Equivalent;
 use core::hash::Hash;
 
 /// A key that was passed by value.
+///
+/// ```
+/// use nulls::{ByValue, Entry};
+/// let map = nulls::HashMap::<u32, u32>::new();
+/// let map = map.pin();
+/// let _: Entry<u32, u32, _, ByValue<u32>> = map.entry(1);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ByValue<K>(pub(super) K);
 
 /// A key that was passed by reference: the map's own is made from it when it is inserted.
+///
+/// ```
+/// use nulls::{ByRef, Entry};
+/// let map = nulls::HashMap::<String, u32>::new();
+/// let map = map.pin();
+/// let _: Entry<String, u32, _, ByRef<str>> = map.entry_ref("a");
+/// ```
 #[derive(Debug)]
 pub struct ByRef<'q, Q: ?Sized>(pub(super) &'q Q);
 
 /// How an operation came by its key: [`ByValue`] or [`ByRef`]. Sealed.
+///
+/// ```
+/// use nulls::{Entry, Key};
+/// use std::hash::{BuildHasher, Hash};
+///
+/// fn count<K: Hash + Eq, S: BuildHasher, B: Key<K>>(entry: Entry<K, u32, S, B>) -> u32 {
+///     match entry {
+///         Entry::Occupied(entry) => *entry.get(),
+///         Entry::Vacant(_) => 0,
+///     }
+/// }
+/// let map = nulls::HashMap::from([("a".to_string(), 1)]);
+/// assert_eq!(count(map.pin().entry("a".into())) + count(map.pin().entry_ref("a")), 2);
+/// ```
 pub trait Key<K>: private::Key<K> {}
 
 impl<K, T: private::Key<K>> Key<K> for T {}
 
 /// A key that can be made without being given up.
+///
+/// ```
+/// use nulls::{CloneKey, Key};
+/// fn is_one<K, B: CloneKey<K>>() {}
+/// is_one::<u32, nulls::ByValue<u32>>();
+/// is_one::<String, nulls::ByRef<str>>();
+/// ```
 pub trait CloneKey<K>: Key<K> {
     /// Another one.
     #[doc(hidden)]

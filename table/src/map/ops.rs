@@ -14,6 +14,12 @@ use core::ops::RangeBounds;
 
 impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     /// As [`HashMapRef::get`](super::HashMapRef::get).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one"), (2, "two")]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.get_with(&1, &guard), Some(&"one"));
+    /// ```
     // Always inlined: a key passed by reference would be stored and loaded again, on the way to the bucket's address.
     #[inline(always)]
     pub fn get_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<&'g V>
@@ -29,6 +35,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::get_key_value`](super::HashMapRef::get_key_value).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one"), (2, "two")]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.get_key_value_with(&1, &guard), Some((&1, &"one")));
+    /// ```
     #[inline(always)]
     pub fn get_key_value_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<(&'g K, &'g V)>
     where
@@ -42,6 +54,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::contains_key`](super::HashMapRef::contains_key).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one"), (2, "two")]);
+    /// let guard = nulls::rcu::pin();
+    /// assert!(map.contains_key_with(&2, &guard));
+    /// ```
     #[inline(always)]
     pub fn contains_key_with<Q>(&self, key: &Q, guard: &Guard) -> bool
     where
@@ -51,6 +69,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::get_many`](super::HashMapRef::get_many).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one"), (2, "two")]);
+    /// let guard = nulls::rcu::pin();
+    /// let mut found = vec![None; 2];
+    /// map.get_many_with(&[&2, &3], &guard, |i, value| found[i] = value.copied());
+    /// assert_eq!(found, [Some("two"), None]);
+    /// ```
     pub fn get_many_with<'g, Q>(
         &'g self,
         keys: &[&Q],
@@ -125,6 +151,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::insert`](super::HashMapRef::insert).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one"), (2, "two")]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.insert_with(1, "uno", &guard), Some(&"one"));
+    /// ```
     #[inline]
     pub fn insert_with<'g>(&'g self, key: K, value: V, guard: &'g Guard) -> Option<&'g V> {
         let hash = hash_of(&self.hasher, &key);
@@ -191,6 +223,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::try_insert`](super::HashMapRef::try_insert).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one"), (2, "two")]);
+    /// let guard = nulls::rcu::pin();
+    /// assert!(map.try_insert_with(1, "uno", &guard).is_err());
+    /// assert_eq!(map.try_insert_with(3, "tre", &guard).ok(), Some(&"tre"));
+    /// ```
     pub fn try_insert_with<'g>(
         &'g self,
         key: K,
@@ -248,6 +287,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::get_or_insert_with`](super::HashMapRef::get_or_insert_with).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one"), (2, "two")]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.get_or_insert_with_with(3, || "three", &guard), &"three");
+    /// ```
     pub fn get_or_insert_with_with<'g>(
         &'g self,
         key: K,
@@ -276,6 +321,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::update`](super::HashMapRef::update).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.update_with(&1, |v| v + 1, &guard), Some(&11));
+    /// ```
     #[inline]
     pub fn update_with<'g, Q>(
         &'g self,
@@ -364,6 +415,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::remove_entry`](super::HashMapRef::remove_entry).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one"), (2, "two")]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.remove_entry_with(&1, &guard), Some((&1, &"one")));
+    /// ```
     #[inline]
     pub fn remove_entry_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<(&'g K, &'g V)>
     where
@@ -395,6 +452,12 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::remove`](super::HashMapRef::remove).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, "one"), (2, "two")]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.remove_with(&1, &guard), Some(&"one"));
+    /// ```
     #[inline]
     pub fn remove_with<'g, Q>(&'g self, key: &Q, guard: &'g Guard) -> Option<&'g V>
     where
@@ -418,11 +481,25 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::iter`](super::HashMapRef::iter).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.iter_with(&guard).map(|(_, v)| v).sum::<i32>(), 30);
+    /// ```
     pub fn iter_with<'g>(&'g self, guard: &'g Guard) -> Iter<'g, K, V, S> {
         Iter::new(self, .., guard)
     }
 
     /// As [`HashMapRef::range`](super::HashMapRef::range).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// let half = 1 << 63;
+    /// let (low, high) = (map.range_with(..half, &guard), map.range_with(half.., &guard));
+    /// assert_eq!(low.count() + high.count(), 2);
+    /// ```
     pub fn range_with<'g>(
         &'g self,
         hashes: impl RangeBounds<u64>,
@@ -432,6 +509,17 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::scan`](super::HashMapRef::scan).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// let mut sum = 0;
+    /// let mut at = Some(0);
+    /// while let Some(hash) = at {
+    ///     at = map.scan_with(hash, 1, |_, v| sum += v, &guard);
+    /// }
+    /// assert_eq!(sum, 30);
+    /// ```
     pub fn scan_with<'g>(
         &'g self,
         from: u64,

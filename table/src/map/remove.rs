@@ -8,6 +8,13 @@ use core::iter::FusedIterator;
 
 impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     /// As [`HashMapRef::remove_if`](super::HashMapRef::remove_if).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.remove_if_with(&1, |_, v| *v > 10, &guard), None);
+    /// assert_eq!(map.remove_if_with(&2, |_, v| *v > 10, &guard), Some((&2, &20)));
+    /// ```
     pub fn remove_if_with<'g, Q>(
         &'g self,
         key: &Q,
@@ -37,6 +44,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::remove_value`](super::HashMapRef::remove_value).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.remove_value_with(&1, &11, &guard), None);
+    /// assert_eq!(map.remove_value_with(&1, &10, &guard), Some((&1, &10)));
+    /// ```
     pub fn remove_value_with<'g, Q>(
         &'g self,
         key: &Q,
@@ -51,6 +65,14 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::remove_same`](super::HashMapRef::remove_same).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// let seen = map.get_with(&1, &guard).unwrap();
+    /// map.insert_with(1, 10, &guard); // equal, but not the same
+    /// assert_eq!(map.remove_same_with(&1, seen, &guard), None);
+    /// ```
     pub fn remove_same_with<'g, Q>(
         &'g self,
         key: &Q,
@@ -80,6 +102,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::retain`](super::HashMapRef::retain).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// map.retain_with(|_, v| *v > 10, &guard);
+    /// assert_eq!(map.len(), 1);
+    /// ```
     pub fn retain_with(&self, mut keep: impl FnMut(&K, &V) -> bool, guard: &Guard) {
         let mut iter = Iter::new(self, .., guard);
         while let Some(x) = iter.next_handle() {
@@ -91,6 +120,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::drain`](super::HashMapRef::drain).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// assert_eq!(map.drain_with(&guard).map(|(_, v)| v).sum::<i32>(), 30);
+    /// assert!(map.is_empty());
+    /// ```
     pub fn drain_with<'g>(&'g self, guard: &'g Guard) -> Drain<'g, K, V, S> {
         Drain {
             map: self,
@@ -100,6 +136,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
     }
 
     /// As [`HashMapRef::clear`](super::HashMapRef::clear).
+    ///
+    /// ```
+    /// let map = nulls::HashMap::from([(1, 10), (2, 20)]);
+    /// let guard = nulls::rcu::pin();
+    /// map.clear_with(&guard);
+    /// assert!(map.is_empty());
+    /// ```
     pub fn clear_with(&self, guard: &Guard) {
         self.retain_with(|_, _| false, guard);
     }

@@ -15,6 +15,20 @@ impl Table {
     ///
     /// Entries that are inserted or removed meanwhile may be found or not; a replaced entry is found once, as it was or
     /// as it is. `out` is cleared first. Lock-free as [`find`](Self::find).
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// let (mut out, mut all, mut at) = (Vec::new(), Vec::new(), Some(0));
+    /// while let Some(cursor) = at {
+    ///     at = table.step(&guard, cursor, &hash, &mut out);
+    ///     all.append(&mut out);
+    /// }
+    /// assert_eq!(all, [(hash(1), 1)]);
+    /// ```
     pub fn step(
         &self,
         guard: &Guard,

@@ -18,6 +18,16 @@ impl Table {
     ///
     /// Lock-free: a repetition implies that another thread moved the bucket or recycled a line of it. On average one
     /// cache line is touched besides the entry itself.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// assert_eq!(table.find(&guard, hash(1), |x| (x == 1).then_some(x)), Some(1));
+    /// assert_eq!(table.find(&guard, hash(2), |x| (x == 2).then_some(x)), None);
+    /// ```
     #[inline(always)]
     pub fn find<R>(
         &self,
@@ -79,6 +89,24 @@ impl Table {
     /// the entries that `prefetch` is told of, then each is found as by [`find`](Self::find).
     ///
     /// `eq(i, handle)` belongs to `hashes[i]`; `found(i, result)` is called once for each, in order.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// let mut found = [None; 2];
+    /// let wanted = [1, 2];
+    /// table.find_many(
+    ///     &guard,
+    ///     &wanted.map(hash),
+    ///     |_| {}, // a place to prefetch what the handle stands for
+    ///     |i, x| (x == wanted[i]).then_some(x),
+    ///     |i, x| found[i] = x,
+    /// );
+    /// assert_eq!(found, [Some(1), None]);
+    /// ```
     pub fn find_many<R>(
         &self,
         guard: &Guard,

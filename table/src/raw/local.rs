@@ -49,6 +49,11 @@ pub(super) fn count_moved() {
 }
 
 /// What this thread has done in all tables since it began.
+///
+/// ```
+/// let before = nulls::raw::thread_stats();
+/// assert_eq!(nulls::raw::thread_stats(), before); // nothing was done in between
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadStats {
     /// Walks repeated because the bucket moved or a line was recycled under the reader (the kernel's `search_restart`).
@@ -58,6 +63,15 @@ pub struct ThreadStats {
 }
 
 /// The calling thread's counters. All zero without `std`.
+///
+/// ```
+/// let before = nulls::raw::thread_stats();
+/// let table = nulls::raw::Table::new();
+/// table.resize(100)?;
+/// table.maintain(&|_| 0)?;
+/// assert_eq!(nulls::raw::thread_stats().moved - before.moved, 1); // its only bucket
+/// # Ok::<(), nulls::AllocError>(())
+/// ```
 pub fn thread_stats() -> ThreadStats {
     imp::get()
 }

@@ -53,6 +53,15 @@ use latch::Latch;
 use lines::Lines;
 
 /// A concurrent table of `u32` handles in order of their hashes. See the [module](self).
+///
+/// ```
+/// use nulls::{raw::Table, rcu};
+/// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// let table = Table::new();
+/// let guard = rcu::pin();
+/// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap().assist(&guard, &hash);
+/// assert_eq!(table.find(&guard, hash(1), |x| (x == 1).then_some(x)), Some(1));
+/// ```
 #[derive(Debug)]
 pub struct Table {
     root: Latch,
@@ -86,6 +95,11 @@ impl Table {
     ///
     /// # Panics
     /// When there is no memory for it.
+    ///
+    /// ```
+    /// let table = nulls::raw::Table::new();
+    /// assert_eq!((table.len(), table.buckets()), (0, 1));
+    /// ```
     pub fn new() -> Self {
         Self::with_capacity(0).expect("memory for an empty table")
     }
@@ -125,6 +139,12 @@ impl Table {
     ///
     /// # Errors
     /// [`AllocError`] when the system, or the limit, has no memory for the buckets.
+    ///
+    /// ```
+    /// use nulls::raw::Table;
+    /// assert!(Table::with_memory_limit(1 << 20, None, 1 << 10).is_err());
+    /// assert!(Table::with_memory_limit(100, None, 1 << 20).is_ok());
+    /// ```
     pub fn with_memory_limit(
         entries: usize,
         limit: Option<usize>,
@@ -161,6 +181,13 @@ impl Table {
     }
 
     /// How many buckets hold `entries` handles without growing.
+    ///
+    /// ```
+    /// use nulls::raw::Table;
+    /// let table = Table::with_capacity(1000)?;
+    /// assert_eq!(table.buckets(), Table::buckets_for(1000));
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn buckets_for(entries: usize) -> usize {
         entries.div_ceil(PRESIZE_FILL).max(1)
     }
@@ -190,11 +217,20 @@ impl Table {
     }
 
     /// The number of buckets of the current generation.
+    ///
+    /// ```
+    /// assert_eq!(nulls::raw::Table::new().buckets(), 1);
+    /// ```
     pub fn buckets(&self) -> usize {
         self.root.load().len
     }
 
     /// How many handles the current generation holds before it grows.
+    ///
+    /// ```
+    /// assert!(nulls::raw::Table::with_capacity(100)?.capacity() >= 100);
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn capacity(&self) -> usize {
         self.buckets().saturating_mul(FILL)
     }
@@ -214,6 +250,15 @@ impl Table {
     ///
     /// # Errors
     /// [`AllocError`] when there is no memory for the new array; the table is as before.
+    ///
+    /// ```
+    /// let table = nulls::raw::Table::new();
+    /// table.resize(7)?;
+    /// table.maintain(&|_| unreachable!("it is empty"))?;
+    /// assert_eq!(table.buckets(), 7);
+    /// assert!(!table.is_resizing());
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn resize(&self, buckets: usize) -> Result<(), AllocError> {
         let buckets = buckets.max(1);
         // Relaxed: a bound of the policy, protects nothing.
@@ -226,6 +271,14 @@ impl Table {
     }
 
     /// Whether a resize is running or queued.
+    ///
+    /// ```
+    /// let table = nulls::raw::Table::new();
+    /// assert!(!table.is_resizing());
+    /// table.resize(10)?;
+    /// assert!(table.is_resizing()); // until writers, or `maintain`, have moved the bucket
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn is_resizing(&self) -> bool {
         let guard = crate::rcu::pin();
         // Relaxed: an answer about the past in any case.

@@ -342,6 +342,18 @@ impl Table {
     ///
     /// # Errors
     /// No memory for a bucket's overflow lines; the table works on with both generations.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// table.probe(&rcu::pin(), hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// table.resize(10)?;
+    /// table.maintain(&hash)?;
+    /// assert_eq!(table.buckets(), 10);
+    /// assert_eq!(table.find(&rcu::pin(), hash(1), |x| (x == 1).then_some(x)), Some(1));
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
     pub fn maintain(&self, rehash: &impl Fn(u32) -> u64) -> Result<bool, AllocError> {
         loop {
             let guard = crate::rcu::pin();

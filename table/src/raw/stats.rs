@@ -3,6 +3,13 @@
 use super::{Table, nulls};
 
 /// A look at a table's shape: exact when nobody writes meanwhile.
+///
+/// ```
+/// let table = nulls::raw::Table::with_capacity(100)?;
+/// let stats = table.stats();
+/// assert_eq!((stats.entries, stats.buckets), (0, table.buckets()));
+/// # Ok::<(), nulls::AllocError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -19,6 +19,20 @@ use super::line::Line;
 /// The handles of a table in the order of their hashes, a few buckets at a time. Made by [`Table::steps`].
 ///
 /// What stays in the table the whole time is found exactly once, whatever resizes happen.
+///
+/// ```
+/// use nulls::{raw::Table, rcu};
+/// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// let table = Table::new();
+/// let guard = rcu::pin();
+/// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+/// let (mut low, mut high) = (Vec::new(), Vec::new());
+/// let mut steps = table.steps(&guard, ..1 << 63);
+/// while steps.next(&hash, &mut low) {}
+/// let mut steps = table.steps(&guard, 1 << 63..);
+/// while steps.next(&hash, &mut high) {}
+/// assert_eq!((low, high), (vec![], vec![1]));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Steps<'g> {
     table: &'g Table,
@@ -91,6 +105,18 @@ impl Steps<'_> {
     ///
     /// `rehash` yields the hash of any handle of the table. If it panics, what is in `out` by then is done with, and the next call
     /// goes on behind it.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// let mut steps = table.steps(&guard, ..);
+    /// let mut found = Vec::new();
+    /// while steps.next(&hash, &mut found) {}
+    /// assert_eq!(found, [1]);
+    /// ```
     pub fn next(&mut self, rehash: &impl Fn(u32) -> u64, out: &mut Vec<u32>) -> bool {
         let before = out.len();
         loop {
@@ -157,6 +183,17 @@ impl Steps<'_> {
 
     /// The hash from which on nothing was found yet, and before which everything was; `None` at the end. A later
     /// [`Table::steps`] may go on from there.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// let mut steps = table.steps(&guard, 7..);
+    /// assert_eq!(steps.position(), Some(7));
+    /// while steps.next(&hash, &mut Vec::new()) {}
+    /// assert_eq!(steps.position(), None);
+    /// ```
     pub fn position(&self) -> Option<u64> {
         let at = self.position_wide();
         (at < self.end).then_some(at as u64)

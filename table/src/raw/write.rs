@@ -12,10 +12,33 @@ use crate::sync::Backoff;
 use crate::sync::check::mutant;
 
 /// The bucket changed since the probe: probe again.
+///
+/// ```
+/// use nulls::{raw::Table, rcu};
+/// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// let table = Table::new();
+/// let guard = rcu::pin();
+/// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+/// let probe = || table.probe(&guard, hash(1), |x| x == 1, &hash);
+/// let (first, second) = (probe(), probe());
+/// assert!(first.remove().is_ok());
+/// assert_eq!(second.remove().err(), Some(nulls::raw::Stale));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale;
 
 /// Why a commit did not insert. Nothing has changed.
+///
+/// ```
+/// use nulls::{raw::Table, rcu};
+/// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// let table = Table::new();
+/// let guard = rcu::pin();
+/// let probe = || table.probe(&guard, hash(1), |x| x == 1, &hash);
+/// let (first, second) = (probe(), probe());
+/// assert!(first.insert(1).is_ok());
+/// assert_eq!(second.insert(1).err(), Some(nulls::raw::InsertError::Stale));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InsertError {
     /// The bucket changed since the probe: probe again.
@@ -77,6 +100,15 @@ struct Seen<'g> {
 }
 
 /// A commit that took effect. [`assist`](Self::assist) does the writer's share of a running resize.
+///
+/// ```
+/// use nulls::{raw::Table, rcu};
+/// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// let table = Table::new();
+/// let guard = rcu::pin();
+/// let written = table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+/// written.assist(&guard, &hash);
+/// ```
 #[must_use = "a resize advances only if writers assist it"]
 #[derive(Debug)]
 pub struct Written<'g> {
@@ -138,6 +170,15 @@ impl Table {
     ///
     /// # Panics
     /// Whatever `eq` and `rehash` panic with; the table is as before.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// let probe = table.probe(&guard, hash(1), |x| x == 1, &hash);
+    /// assert_eq!(probe.hit(), None);
+    /// ```
     #[inline(always)]
     pub fn probe<'g>(
         &'g self,
@@ -315,6 +356,15 @@ impl<'g> Probe<'g> {
     }
 
     /// How many entries of the chain were met: all of them on a miss.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// # let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// table.probe(&guard, hash(1), |x| x == 1, &hash).insert(1).unwrap();
+    /// assert_eq!(table.probe(&guard, hash(2), |x| x == 2, &hash).chain_len(), 1);
+    /// ```
     #[inline]
     pub fn chain_len(&self) -> usize {
         self.entries
@@ -384,6 +434,16 @@ impl<'g> Probe<'g> {
     ///
     /// # Panics
     /// If `x` is 0 or the probe had a hit.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// let probe = table.probe(&guard, hash(1), |x| x == 1, &hash);
+    /// probe.insert(1).unwrap().assist(&guard, &hash);
+    /// assert_eq!(table.len(), 1);
+    /// ```
     #[inline]
     pub fn insert(self, x: u32) -> Result<Written<'g>, InsertError> {
         assert!(
@@ -547,6 +607,16 @@ impl Table {
     ///
     /// # Panics
     /// If a handle is 0 or a probe had a hit or belongs to another table.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// let (p, q) = (table.probe(&guard, hash(2), |_| false, &hash), table.probe(&guard, hash(3), |_| false, &hash));
+    /// table.insert2(p, 2, q, 3).unwrap().assist(&guard, &hash);
+    /// assert_eq!(table.len(), 2);
+    /// ```
     pub fn insert2<'g>(
         &'g self,
         p: Probe<'g>,
@@ -611,6 +681,18 @@ impl Table {
     ///
     /// # Panics
     /// If a probe missed or belongs to another table.
+    ///
+    /// ```
+    /// use nulls::{raw::Table, rcu};
+    /// let hash = |x: u32| u64::from(x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// let table = Table::new();
+    /// let guard = rcu::pin();
+    /// let probe = |x| table.probe(&guard, hash(x), |y| x == y, &hash);
+    /// table.insert2(probe(2), 2, probe(3), 3).unwrap().assist(&guard, &hash);
+    /// let (handles, written) = table.remove2(probe(2), probe(3)).unwrap();
+    /// written.assist(&guard, &hash);
+    /// assert_eq!((handles, table.len()), ((2, 3), 0));
+    /// ```
     pub fn remove2<'g>(
         &'g self,
         p: Probe<'g>,

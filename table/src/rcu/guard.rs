@@ -208,6 +208,14 @@ impl OwnedGuard {
 }
 
 /// A [`Guard`] or an [`OwnedGuard`]: what a view of a map may hold. Sealed.
+///
+/// ```
+/// fn count<G: nulls::rcu::AnyGuard>(map: &nulls::HashMapRef<u32, u32, nulls::DefaultHashBuilder, G>) -> usize {
+///     map.len()
+/// }
+/// let map = nulls::HashMap::from([(1, 1)]);
+/// assert_eq!(count(&map.pin()) + count(&map.pin_owned()), 2);
+/// ```
 pub trait AnyGuard: sealed::Sealed {
     /// The guard, to pass where one is wanted.
     #[doc(hidden)]

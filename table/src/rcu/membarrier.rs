@@ -16,6 +16,11 @@ use core::sync::atomic::Ordering;
 use crate::sync::{AtomicU32, check, compiler_fence, const_unless_loom, fence, order};
 
 /// How readers and reclaimers order their accesses against each other.
+///
+/// ```
+/// use nulls::rcu::{Flavour, flavour};
+/// assert!(matches!(flavour(), Flavour::Membarrier | Flavour::Fence));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Flavour {

@@ -132,6 +132,13 @@ pub fn synchronize() -> Result<(), SynchronizeError> {
 }
 
 /// Why [`synchronize`] did not wait.
+///
+/// ```
+/// use nulls::rcu;
+/// let guard = rcu::pin();
+/// assert_eq!(rcu::synchronize(), Err(rcu::SynchronizeError::Pinned)); // it would wait for itself
+/// drop(guard);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SynchronizeError {
     /// The calling thread holds a [`Guard`].
