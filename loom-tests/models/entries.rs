@@ -80,6 +80,15 @@ pub const MODELS: &[Model] = &[
         body: cursor_on_a_recycled_line,
         ..Model::DEFAULT
     },
+    Model {
+        name: "entries/cursor-and-a-replaced-entry",
+        proves: "a walk that meets a line twice yields an entry as it was or as it is, if it is replaced in between",
+        floor: 50,
+        outcomes: &["as it was", "as it is"],
+        kills: &["cursor:keep-duplicates"],
+        body: cursor_and_a_replaced_entry,
+        ..Model::DEFAULT
+    },
 ];
 
 /// Even handles in the first of two buckets, odd ones in the second.
@@ -386,6 +395,38 @@ fn cursor_on_a_recycled_line() {
     let guard = rcu::pin();
     w.remove(&guard, 5);
     w.insert(&guard, 6);
+    drop(guard);
+    walker.join().unwrap();
+}
+
+fn cursor_and_a_replaced_entry() {
+    // As above, and 11, which has the key of 3, takes its place when the last line is back in front. Handles of one key
+    // are eight apart.
+    let w = Arc::new(World::new(
+        1,
+        |x| hash(0, u64::from(x % 8)),
+        &[1, 2, 5, 7, 3, 4],
+    ));
+    w.remove(&rcu::pin(), 7);
+    let walker = {
+        let w = w.clone();
+        spawn(move || {
+            let mut all = walk(&w);
+            saw(if all.contains(&11) {
+                "as it is"
+            } else {
+                "as it was"
+            });
+            all.retain(|&x| x % 8 < 5);
+            all.iter_mut().for_each(|x| *x %= 8);
+            all.sort_unstable();
+            assert_eq!(all, [1, 2, 3, 4], "what stays is yielded once");
+        })
+    };
+    let guard = rcu::pin();
+    w.remove(&guard, 5);
+    w.insert(&guard, 6);
+    w.replace(&guard, 3, 11);
     drop(guard);
     walker.join().unwrap();
 }

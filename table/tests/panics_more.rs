@@ -267,3 +267,30 @@ fn owned() {
     );
     expect(&bangs, &[HashSite, EqSite, DropKey, DropValue]);
 }
+
+/// A set's closures: what they were asked about when they panicked is still there, and the set goes on.
+#[test]
+fn sets() {
+    let set: nulls::HashSet<u64> = (0..100).collect();
+    let pinned = set.pin();
+    let caught = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
+
+    assert!(caught(
+        &|| _ = pinned.remove_if(&3, |_| panic!("a condition"))
+    ));
+    assert!(pinned.contains(&3));
+    assert_eq!(pinned.remove_if(&3, |_| true), Some(&3));
+
+    let asked = std::cell::Cell::new(0);
+    assert!(caught(&|| pinned.retain(|x| {
+        asked.set(asked.get() + 1);
+        assert_ne!(asked.get(), 50, "a filter");
+        x % 2 == 0
+    })));
+    // 49 were decided about, all of them for good.
+    assert!((0..100).step_by(2).all(|x| pinned.contains(&x)));
+    let odd = (1..100).step_by(2).filter(|x| pinned.contains(x)).count();
+    assert_eq!(set.len(), 50 + odd);
+    pinned.retain(|x| x % 2 == 0);
+    assert_eq!(set.len(), 50);
+}

@@ -132,3 +132,25 @@ fn operations_within_operations() {
         assert!(drained >= 1200 && map.is_empty(), "{drained}");
     });
 }
+
+/// A set's closures may use the set.
+#[test]
+fn sets_within_sets() {
+    in_time("sets", || {
+        let set: nulls::HashSet<u64, Bad> = nulls::HashSet::with_hasher(Bad::Constant);
+        let pinned = set.pin();
+        (0..100).for_each(|x| assert!(pinned.insert(x)));
+        let removed = pinned.remove_if(&7, |x| {
+            pinned.insert(1000 + x);
+            pinned.remove(&8);
+            pinned.contains(x)
+        });
+        assert_eq!(removed, Some(&7));
+        pinned.retain(|x| {
+            pinned.remove(&(x + 1000));
+            pinned.insert(*x);
+            x % 2 == 0
+        });
+        assert!((0..100).all(|x| pinned.contains(&x) == (x % 2 == 0 && x != 8)));
+    });
+}

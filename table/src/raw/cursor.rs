@@ -7,6 +7,7 @@
 use super::{Table, local, nulls, ticket};
 use crate::rcu::Guard;
 use crate::sync::check::mutant;
+use crate::sync::order;
 use alloc::vec::Vec;
 
 impl Table {
@@ -38,6 +39,8 @@ impl Table {
     ) -> Option<u64> {
         let mut end = u128::MAX;
         let mut array = self.root_array(guard.pinned());
+        // The overflow lines of the walk, by address.
+        let mut lines = Vec::new();
         loop {
             let b = array.bucket(cursor);
             // The least over *every* generation passed: a step taken in a coarser one would yield what a later step,
@@ -48,13 +51,15 @@ impl Table {
                 end = array.interval_end(b);
             }
             let head = array.head(b);
-            if ticket::load(head) & ticket::MOVED != 0 {
+            let seen = ticket::load(head);
+            if seen & ticket::MOVED != 0 {
                 if let Some(next) = array.next() {
                     array = next;
                 }
                 continue;
             }
             out.clear();
+            lines.clear();
             let mut line = head;
             let stop = loop {
                 let tags = line.tags();
@@ -70,8 +75,15 @@ impl Table {
                 }
                 // SAFETY: a link that is no marker points to a line of the slab, alive as long as the table.
                 line = unsafe { &*link };
+                lines.push(link.addr());
             };
-            if ticket::complete(head, stop) {
+            // A line that is recycled to the front of its own chain leads to lines that were passed before. They would
+            // yield again what they hold, and what was replaced meanwhile as it was and as it is.
+            let twice = !lines.is_empty()
+                && (seen & ticket::LOCK != 0 || head.ticket.load(order::ticket_again()) != seen)
+                && has_duplicates(&mut lines)
+                && !mutant("cursor:keep-duplicates");
+            if ticket::complete(head, stop) && !twice {
                 break;
             }
             local::count_restart();
@@ -81,10 +93,11 @@ impl Table {
         }
         out.retain(|&(hash, _)| hash >= cursor && (hash as u128) < end);
         out.sort_unstable();
-        if !mutant("cursor:keep-duplicates") {
-            // A line that is recycled into its own chain can be walked twice.
-            out.dedup();
-        }
         u64::try_from(end).ok()
     }
+}
+
+fn has_duplicates(lines: &mut [usize]) -> bool {
+    lines.sort_unstable();
+    lines.windows(2).any(|w| w[0] == w[1])
 }
