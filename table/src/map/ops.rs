@@ -237,13 +237,19 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         guard: &'g Guard,
     ) -> Result<&'g V, TryInsertError<'g, K, V>> {
         let hash = hash_of(&self.hasher, &key);
-        // The bucket comes near while the node is made.
-        self.table.prefetch(hash);
+        let probe = self.probe(hash, &key, guard);
+        if let Some(x) = probe.hit() {
+            return Err(TryInsertError::Occupied {
+                current: self.value(x, guard),
+                key,
+                value,
+            });
+        }
         let node = match self.nodes.prepare(key, value, guard) {
             Ok(node) => node,
             Err((entry, e)) => return Err(InsertError::alloc(e, entry).into()),
         };
-        match self.link_new(hash, &node, guard) {
+        match self.link_new(probe, &node, guard) {
             Ok(written) => {
                 let x = node.linked();
                 written.assist(guard, &self.rehash());
@@ -265,15 +271,15 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         }
     }
 
-    /// Links a node whose key must not be there.
+    /// Links a node whose key must not be there, where the probe says if it is not stale.
     fn link_new<'g>(
         &'g self,
-        hash: u64,
+        mut probe: Probe<'g>,
         node: &Pending<'_, K, V>,
         guard: &'g Guard,
     ) -> Result<Written<'g>, NotLinked> {
+        let hash = probe.hash();
         loop {
-            let probe = self.probe(hash, node.key(), guard);
             if let Some(x) = probe.hit() {
                 return Err(NotLinked::Occupied(x));
             }
@@ -283,6 +289,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
                 Err(raw::InsertError::Full) => return Err(NotLinked::Full),
                 Err(raw::InsertError::Alloc(e)) => return Err(NotLinked::Alloc(e)),
             }
+            probe = self.probe_again(hash, node.key(), guard);
         }
     }
 
@@ -299,15 +306,21 @@ impl<K: Hash + Eq, V, S: BuildHasher> HashMap<K, V, S> {
         value: impl FnOnce() -> V,
         guard: &'g Guard,
     ) -> &'g V {
-        if let Some(value) = self.get_with(&key, guard) {
+        let hash = hash_of(&self.hasher, &key);
+        let here = self.table.find(guard, hash, |x| {
+            // SAFETY: found while pinned.
+            let (k, v) = unsafe { self.nodes.entry(x) };
+            key.equivalent(k).then_some(v)
+        });
+        if let Some(value) = here {
             return value;
         }
-        let hash = hash_of(&self.hasher, &key);
         let node = match self.nodes.prepare(key, value(), guard) {
             Ok(node) => node,
             Err((_, e)) => no_memory(e),
         };
-        match self.link_new(hash, &node, guard) {
+        let probe = self.probe(hash, node.key(), guard);
+        match self.link_new(probe, &node, guard) {
             Ok(written) => {
                 let x = node.linked();
                 written.assist(guard, &self.rehash());

@@ -326,6 +326,12 @@ impl Drop for Domain {
 }
 
 /// A reader that grace periods wait for, for reports.
+///
+/// ```
+/// let _guard = nulls::rcu::pin();
+/// let reader: nulls::rcu::Reader = nulls::rcu::oldest_reader().expect("this thread reads");
+/// println!("{} grace periods wait for reader {}", reader.behind, reader.index);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reader {
@@ -340,6 +346,12 @@ pub struct Reader {
 
 impl Reader {
     /// The reading thread's name, asked of the system now. `None` where it cannot be asked, or the thread is gone.
+    ///
+    /// ```
+    /// let _guard = nulls::rcu::pin();
+    /// let reader = nulls::rcu::oldest_reader().expect("this thread reads");
+    /// println!("{:?}", reader.thread_name());
+    /// ```
     #[cfg(feature = "std")]
     pub fn thread_name(&self) -> Option<String> {
         if !cfg!(all(target_os = "linux", not(nulls_loom))) {
