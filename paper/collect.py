@@ -261,12 +261,14 @@ def models(root, out, tables, sources):
         head = re.search(r"<!-- models -->\n(\|.*)", readme)[1]
         at = [c.strip() for c in head.split("|")[1:-1]].index("executions")
         out["models|executions"] = sum(number(r[at]) or 0 for r in rows)
+        out["models|seconds"] = sum(number(r[at + 1]) or 0 for r in rows if r[at + 1].endswith(" s"))
         for entry in tables["models_by_file"]:
             entry.append(sum(number(r[at]) or 0 for r in rows if r[0].startswith(f"`{entry[0]}/")))
         sources["models"] = "loom-tests/README.md"
     rows, _ = section(readme, "full")
-    rows = [r for r in rows if r[0].startswith("`")]
+    rows = [r for r in rows if r[0].strip("`") in shipped]
     if rows:
+        out["models|full_models"] = len(rows)
         out["models|full_executions"] = sum(number(r[2]) or 0 for r in rows)
         out["models|full_most"] = max(number(r[2]) or 0 for r in rows)
     rows, _ = section(readme, "kernel")
