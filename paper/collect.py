@@ -300,7 +300,7 @@ PARTS = {
     "resize": ("next", "watermark", "wanted", "resize"),
     "grace periods": ("rcu",),
     "pool and slab": ("pool", "slab", "lock"),
-    "capacity, cursors": ("count", "cursor"),
+    "capacity, cursors": ("count", "cursor", "step"),
     "tracker": ("ct", "conn"),
 }
 
