@@ -126,7 +126,7 @@ def ratios(results, out, sources):
 
 
 def growth(results, out, sources):
-    """Single insertions while a map grows: `growth.json`. Of several growths the median, and of maxima the largest."""
+    """Single insertions while a map grows: `growth.json`, which the report derives. Of several growths the median, and of maxima the largest."""
     path = results / "growth.json"
     if not path.exists():
         return
@@ -141,9 +141,13 @@ def growth(results, out, sources):
         out[f"{name}|runs"] = len(runs)
         out[f"{name}|seconds"] = statistics.median(r["seconds"] for r in runs)
         for q in ("p50", "p99", "p99_9", "p99_99"):
-            out[f"{name}|{q}"] = statistics.median(r["insert"][q] for r in runs)
-        out[f"{name}|max"] = max(r["insert"]["max"] for r in runs)
-        out[f"{name}|floor_max"] = max(r["floor"]["max"] for r in runs)
+            told = [r["insert"][q] for r in runs if r["insert"][q] is not None]
+            if told:
+                out[f"{name}|{q}"] = statistics.median(told)
+        for role in ("insert", "floor"):
+            told = [r[role]["max"] for r in runs if r[role]["max"] is not None]
+            if told:
+                out[f"{name}|{'max' if role == 'insert' else 'floor_max'}"] = max(told)
         moved = [r["most_moved"] for r in runs if r["most_moved"] is not None]
         if moved:
             out[f"{name}|most_moved"] = max(moved)

@@ -99,6 +99,10 @@ def figures(d):
     if bulk:
         least = min(f for _, f in bulk)
         out.append(f"* Batches of 16-byte keys with five per cent updates: nulls is {against(least, 'the `rte_hash` of DPDK')} (the least of {count(len(bulk), 'row')}).")
+    bursts = [r for r in contests if r.startswith("established/") and "/x1/" in r and d.speedup(r, "dashmap")]
+    if bursts:
+        told = [f"{number(d.ns(r, 'nulls'))} ns at {size(int(r.split('/')[3]))} (dashmap {number(d.ns(r, 'dashmap'))})" for r in bursts]
+        out.append(f"* The tracker alone, established UDP flows, packets in bursts, one thread: {', '.join(told)} sessions.")
     tracker = [r for r in d.tables["contenders"] if r.startswith("conntrack/campus/") and d.speedup(r, "dashmap")]
     for r in tracker[:3]:
         n, threads = int(r.split("/")[3]), int(r.split("/")[4][1:])
@@ -109,13 +113,14 @@ def figures(d):
     growth = {(t, c): d.values.get(f"growth/x{t}|{c}|max") for t in (1, 2) for c in ("nulls", "dashmap")}
     if all(growth.values()):
         ms = {k: number(v / 1e6) for k, v in growth.items()}
+        in_run = any(r.startswith("growth/") for r in d.tables["run_rows"])
         floors = [d.values[f"growth/x{t}|nulls|floor_max"] / 1e6 for t in (1, 2)]
         out += [
             f"* Growing from empty to {d.values['growth/x1|nulls|entries'] // 1_000_000} million entries, the longest single insertion took {ms[1, 'nulls']} ms with one"
             f" thread and {ms[2, 'nulls']} ms with two",
             f"  (dashmap {ms[1, 'dashmap']} and {ms[2, 'dashmap']} ms; the machine itself stalled an empty loop for up to {number(max(floors))} ms), and none moved more than"
             f" {d.values['growth/x1|nulls|most_moved']} buckets",
-            f"  (`growth.json`, a run of its own at commit `{d.sources['growth']['environment']['commit'][:10]}`).",
+            "  (`growth.json`" + ("" if in_run else f", a run of its own at commit `{d.sources['growth']['environment']['commit'][:10]}`") + ").",
         ]
     return "\n".join(out)
 
