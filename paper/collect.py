@@ -126,7 +126,7 @@ def ratios(results, out, sources):
 
 
 def growth(results, out, sources):
-    """Single insertions while a map grows: `growth.json`. Of several growths the median, and of maxima the largest."""
+    """Single insertions while a map grows: `growth.json`, which the report derives. Of several growths the median, and of maxima the largest."""
     path = results / "growth.json"
     if not path.exists():
         return
@@ -141,9 +141,13 @@ def growth(results, out, sources):
         out[f"{name}|runs"] = len(runs)
         out[f"{name}|seconds"] = statistics.median(r["seconds"] for r in runs)
         for q in ("p50", "p99", "p99_9", "p99_99"):
-            out[f"{name}|{q}"] = statistics.median(r["insert"][q] for r in runs)
-        out[f"{name}|max"] = max(r["insert"]["max"] for r in runs)
-        out[f"{name}|floor_max"] = max(r["floor"]["max"] for r in runs)
+            told = [r["insert"][q] for r in runs if r["insert"][q] is not None]
+            if told:
+                out[f"{name}|{q}"] = statistics.median(told)
+        for role in ("insert", "floor"):
+            told = [r[role]["max"] for r in runs if r[role]["max"] is not None]
+            if told:
+                out[f"{name}|{'max' if role == 'insert' else 'floor_max'}"] = max(told)
         moved = [r["most_moved"] for r in runs if r["most_moved"] is not None]
         if moved:
             out[f"{name}|most_moved"] = max(moved)
@@ -261,12 +265,14 @@ def models(root, out, tables, sources):
         head = re.search(r"<!-- models -->\n(\|.*)", readme)[1]
         at = [c.strip() for c in head.split("|")[1:-1]].index("executions")
         out["models|executions"] = sum(number(r[at]) or 0 for r in rows)
+        out["models|seconds"] = sum(number(r[at + 1]) or 0 for r in rows if r[at + 1].endswith(" s"))
         for entry in tables["models_by_file"]:
             entry.append(sum(number(r[at]) or 0 for r in rows if r[0].startswith(f"`{entry[0]}/")))
         sources["models"] = "loom-tests/README.md"
     rows, _ = section(readme, "full")
-    rows = [r for r in rows if r[0].startswith("`")]
+    rows = [r for r in rows if r[0].strip("`") in shipped]
     if rows:
+        out["models|full_models"] = len(rows)
         out["models|full_executions"] = sum(number(r[2]) or 0 for r in rows)
         out["models|full_most"] = max(number(r[2]) or 0 for r in rows)
     rows, _ = section(readme, "kernel")
@@ -298,7 +304,7 @@ PARTS = {
     "resize": ("next", "watermark", "wanted", "resize"),
     "grace periods": ("rcu",),
     "pool and slab": ("pool", "slab", "lock"),
-    "capacity, cursors": ("count", "cursor"),
+    "capacity, cursors": ("count", "cursor", "step"),
     "tracker": ("ct", "conn"),
 }
 

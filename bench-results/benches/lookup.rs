@@ -4,9 +4,7 @@
 //! keeps its guard. Benchmarks run one after the other, so that ratios come from the binary's `ratios`, which
 //! alternates; here contenders take turns at going first.
 
-use bench_results::contender::{
-    Alone, BATCH, Dash, Map, Nulls, NullsHeld, Papaya, SccIndex, SccMap, Session,
-};
+use bench_results::contender::{Alone, BATCH, Dash, Map, Nulls, NullsHeld, Session};
 use bench_results::measure::{Build, filled, lookup_time};
 use bench_results::workload::{Presence, Stream, permuted};
 use core::hint::black_box;
@@ -24,8 +22,6 @@ fn bench<M: Map>(c: &mut Criterion, presence: Presence, entries: usize, threads:
     group.throughput(Throughput::Elements(1));
     let map = filled::<M>(entries, Build::Presized);
     let stream = Stream::new(entries, presence, 1);
-    // Few and long samples: starting threads is not timed, but the first microseconds of a sample are not typical.
-    group.sample_size(20);
     group.bench_function(BenchmarkId::from_parameter(M::NAME), |b| {
         b.iter_custom(|count| lookup_time(&map, &stream, threads, count));
     });
@@ -35,12 +31,9 @@ fn bench<M: Map>(c: &mut Criterion, presence: Presence, entries: usize, threads:
 type Bench = fn(&mut Criterion, Presence, usize, usize);
 
 fn lookups(c: &mut Criterion) {
-    let mut contenders: [Bench; 7] = [
+    let mut contenders: [Bench; 4] = [
         bench::<Nulls>,
         bench::<Dash<0>>,
-        bench::<Papaya<u64>>,
-        bench::<SccMap<u64>>,
-        bench::<SccIndex<u64>>,
         bench::<NullsHeld>,
         bench::<Alone<u64>>,
     ];
@@ -53,11 +46,9 @@ fn lookups(c: &mut Criterion) {
 }
 
 fn shared(c: &mut Criterion) {
-    let mut contenders: [Bench; 6] = [
+    let mut contenders: [Bench; 4] = [
         bench::<Nulls>,
         bench::<Dash<0>>,
-        bench::<Papaya<u64>>,
-        bench::<SccIndex<u64>>,
         bench::<NullsHeld>,
         bench::<Dash<256>>,
     ];
@@ -81,7 +72,6 @@ fn bulk<M: Map>(c: &mut Criterion) {
         group.finish();
         let mut group = c.benchmark_group(format!("iterate/{entries}/1-thread"));
         group.throughput(Throughput::Elements(entries as u64));
-        group.sample_size(10);
         group.bench_function(BenchmarkId::from_parameter(M::NAME), |b| {
             let session = map.session();
             b.iter(|| session.sum());
@@ -93,9 +83,11 @@ fn bulk<M: Map>(c: &mut Criterion) {
 fn bulks(c: &mut Criterion) {
     bulk::<Nulls>(c);
     bulk::<Dash<0>>(c);
-    bulk::<Papaya<u64>>(c);
-    bulk::<SccIndex<u64>>(c);
 }
 
-criterion_group!(benches, lookups, shared, bulks);
+criterion_group!(
+    name = benches;
+    config = bench_results::quick_criterion!();
+    targets = lookups, shared, bulks
+);
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 //! Writes: insertion from empty and into a presized map, removal, updates.
 
-use bench_results::contender::{Dash, Map, Nulls, NullsAtomic, Papaya, SccMap};
+use bench_results::contender::{Dash, Map, Nulls, NullsAtomic};
 use bench_results::measure::{Build, filled, insert_time, overwrite_time, remove_time};
 use bench_results::workload::{Presence, Stream, permuted};
 use core::time::Duration;
@@ -14,7 +14,7 @@ const ENTRIES: usize = 1_000_000;
 fn turnover<M: Map>(c: &mut Criterion, figure: &str, build: Build) {
     let mut group = c.benchmark_group(format!("{figure}/{ENTRIES}/1-thread"));
     group.throughput(Throughput::Elements(ENTRIES as u64));
-    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.sampling_mode(SamplingMode::Flat);
     let keys = permuted(ENTRIES, 3);
     let others = permuted(ENTRIES, 2);
     group.bench_function(BenchmarkId::from_parameter(M::NAME), |b| {
@@ -42,8 +42,6 @@ fn turnovers(c: &mut Criterion) {
     ] {
         turnover::<Nulls>(c, figure, build);
         turnover::<Dash<0>>(c, figure, build);
-        turnover::<Papaya<u64>>(c, figure, build);
-        turnover::<SccMap<u64>>(c, figure, build);
     }
 }
 
@@ -51,7 +49,7 @@ fn turnovers(c: &mut Criterion) {
 fn overwrite<M: Map>(c: &mut Criterion, increment: bool) {
     let figure = if increment { "update" } else { "replace" };
     let mut group = c.benchmark_group(format!("{figure}/{ENTRIES}/1-thread"));
-    group.throughput(Throughput::Elements(1)).sample_size(20);
+    group.throughput(Throughput::Elements(1));
     let map = filled::<M>(ENTRIES, Build::Presized);
     let stream = Stream::new(ENTRIES, Presence::Hit, 1);
     group.bench_function(BenchmarkId::from_parameter(M::NAME), |b| {
@@ -64,11 +62,13 @@ fn overwrites(c: &mut Criterion) {
     for increment in [true, false] {
         overwrite::<Nulls>(c, increment);
         overwrite::<Dash<0>>(c, increment);
-        overwrite::<Papaya<u64>>(c, increment);
-        overwrite::<SccMap<u64>>(c, increment);
         overwrite::<NullsAtomic>(c, increment);
     }
 }
 
-criterion_group!(benches, turnovers, overwrites);
+criterion_group!(
+    name = benches;
+    config = bench_results::quick_criterion!();
+    targets = turnovers, overwrites
+);
 criterion_main!(benches);

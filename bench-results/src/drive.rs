@@ -106,10 +106,7 @@ pub fn run(a: &Arguments) -> Result<()> {
         return Ok(());
     }
     if !cfg!(debug_assertions) || a.busy_ok {
-        if rows
-            .iter()
-            .any(|r| matches!(r.specs[0].work, bench_results::work::Work::Conntrack { .. }))
-        {
+        if rows.iter().any(|r| external::is_tracking(r.specs[0].work)) {
             external::build_tracker()?;
         }
     } else {

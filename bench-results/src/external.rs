@@ -93,6 +93,19 @@ pub fn command(spec: &Spec) -> Result<Option<Command>> {
                 .args(["--packets", if spec.ms < 100 { "100000" } else { "500000" }]);
             Ok(Some(c))
         }
+        Work::Established { burst } => {
+            let mut c = Command::new(tracker()?);
+            c.args(["--json", "--rounds", "1", "--workload", "nat-ladder"])
+                .args(["--burst", &burst.to_string()])
+                .args(["--store", &spec.contender])
+                .args(["--size", &spec.entries.to_string()])
+                .args(["--threads", &spec.threads.to_string()])
+                .args([
+                    "--packets",
+                    if spec.ms < 100 { "100000" } else { "1000000" },
+                ]);
+            Ok(Some(c))
+        }
         Work::Peers { zipf, bulk } if C_MAPS.iter().any(|m| m.0 == spec.contender) => {
             let mut c = Command::new(program(&spec.contender)?);
             c.arg(spec.entries.to_string())
@@ -146,9 +159,14 @@ pub fn build_tracker() -> Result<()> {
     Ok(())
 }
 
+/// Whether the tracker's own program measures this.
+pub fn is_tracking(work: Work) -> bool {
+    matches!(work, Work::Conntrack { .. } | Work::Established { .. })
+}
+
 /// What the program's answer says.
 pub fn sample(spec: &Spec, answer: &[u8]) -> Result<Sample> {
-    if !matches!(spec.work, Work::Conntrack { .. }) {
+    if !is_tracking(spec.work) {
         return Ok(serde_json::from_slice(answer)?);
     }
     let v: Value = serde_json::from_slice(answer)?;
@@ -165,8 +183,24 @@ pub fn sample(spec: &Spec, answer: &[u8]) -> Result<Sample> {
     };
     let ns = &round["nanoseconds"];
     let rate = number(&round["packets_per_second"])?;
-    Ok(Sample::default()
-        .with("ns", spec.threads as f64 * 1e9 / rate)
+    let wall = spec.threads as f64 * 1e9 / rate;
+    let (own, whole) = match spec.work {
+        Work::Established { .. } => {
+            let tally = &round["tally"];
+            let updated = number(&tally["established"])? - number(&tally["stale"])?;
+            ensure!(
+                updated == number(&round["packets"])?,
+                "not every packet updated an established entry: {tally}"
+            );
+            (number(&round["tracker_nanoseconds"])?, Some(wall))
+        }
+        _ => (wall, None),
+    };
+    let sample = whole
+        .into_iter()
+        .fold(Sample::default(), |s, wall| s.with("wall_ns", wall));
+    Ok(sample
+        .with("ns", own)
         .with("packets_per_second", rate)
         .with("packet_p50", number(&ns["median"])?)
         .with("packet_p99", number(&ns["p99"])?)
@@ -201,5 +235,29 @@ mod tests {
         let s = sample(&spec, answer).unwrap();
         assert_eq!((s.values["ns"], s.values["packet_p99_9"]), (500.0, 4.0));
         assert!(sample(&spec, br#"{"problems": ["lost"]}"#).is_err());
+    }
+
+    #[test]
+    fn of_bursts_the_tracker_s_own_time_counts_and_every_packet_must_update_its_entry() {
+        let spec = Spec {
+            work: Work::Established { burst: 32 },
+            key: KeyKind::U64,
+            entries: 10,
+            threads: 2,
+            build: Build::Grown,
+            ms: 1,
+            contender: "nulls".into(),
+        };
+        let answer = |stale: u32| {
+            format!(
+                r#"{{"problems": [], "points": [{{"harness_nanoseconds": 5.0, "results": [{{"bytes_per_entry": 300.0,
+                    "rounds": [{{"packets_per_second": 4e6, "packets": 9, "entries": 7, "tracker_nanoseconds": 80.5,
+                        "tally": {{"established": 9, "stale": {stale}}},
+                        "nanoseconds": {{"mean": 1, "median": 2, "p99": 3, "p999": 4, "maximum": 5}}}}]}}]}}]}}"#
+            )
+        };
+        let s = sample(&spec, answer(0).as_bytes()).unwrap();
+        assert_eq!((s.values["ns"], s.values["wall_ns"]), (80.5, 500.0));
+        assert!(sample(&spec, answer(1).as_bytes()).is_err());
     }
 }

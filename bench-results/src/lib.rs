@@ -10,3 +10,15 @@ pub mod key;
 pub mod measure;
 pub mod work;
 pub mod workload;
+
+/// How criterion measures here: 20 samples within three seconds for each benchmark, so that all of them are done in some minutes. Its own options
+/// (`--sample-size` and so on) override that.
+#[macro_export]
+macro_rules! quick_criterion {
+    () => {
+        ::criterion::Criterion::default()
+            .warm_up_time(::core::time::Duration::from_secs(1))
+            .measurement_time(::core::time::Duration::from_secs(2))
+            .sample_size(20)
+    };
+}

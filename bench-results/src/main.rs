@@ -11,9 +11,9 @@
 //! ```
 
 mod counts;
+mod criterion;
 mod drive;
 mod external;
-mod growth;
 mod plan;
 mod ratios;
 mod raw;
@@ -39,8 +39,8 @@ enum Command {
     Report(report::Arguments),
     /// Measures some figures for some contenders, in turns and in fresh processes, and their ratios.
     Ratios(ratios::Arguments),
-    /// Measures how long single insertions take while a map grows, beside the stalls of the machine itself.
-    Growth(growth::Arguments),
+    /// Stores what `cargo bench -p bench-results` measured last.
+    Criterion(criterion::Arguments),
     /// Instruction counts: stores them, or compares them with the stored ones.
     Counts(counts::Arguments),
     /// One process of a run, told in JSON on the standard input, answered on the standard output.
@@ -49,9 +49,6 @@ enum Command {
     /// One measurement in this process, told in JSON on the standard input, answered on the standard output.
     #[command(hide = true)]
     Once,
-    /// One growth in this process, told and answered likewise.
-    #[command(hide = true)]
-    GrowOnce,
 }
 
 /// The folder of results in the source tree.
@@ -65,11 +62,10 @@ fn main() -> Result<()> {
         None => drive::run(&arguments.run),
         Some(Command::Report(arguments)) => report::run(&arguments),
         Some(Command::Ratios(arguments)) => ratios::run(&arguments),
-        Some(Command::Growth(arguments)) => growth::run(&arguments),
+        Some(Command::Criterion(arguments)) => criterion::run(&arguments),
         Some(Command::Counts(arguments)) => counts::run(&arguments),
         Some(Command::Sample) => drive::sample(),
         Some(Command::Once) => ratios::once(),
-        Some(Command::GrowOnce) => growth::once(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! What the harness measures: every row of work, who takes part in it, how often, and about how long that takes.
 
+use crate::external;
 use bench_results::contender::{ALL, KEYED};
 use bench_results::key::KeyKind;
 use bench_results::measure::Build;
-use bench_results::work::ablation::{GEOMETRIES, PINS};
+use bench_results::work::ablation::{FRACTIONS, GEOMETRIES, PINS};
 use bench_results::work::{
     Mix, Mode, Order, Presence3 as Presence, Published, Spec, Traffic, Work, Ycsb,
 };
@@ -74,7 +75,7 @@ impl Builder {
     ) {
         let large = entries >= 10_000_000
             || matches!(work, Work::Memory | Work::Timeline | Work::Latency { .. })
-            || matches!(work, Work::Conntrack { .. }) && entries > 100_000;
+            || external::is_tracking(work) && entries > 100_000;
         let repetitions = match self.size {
             Size::Quick => 3,
             Size::Full if large => 3,
@@ -300,21 +301,30 @@ impl Builder {
         machine.extend(self.among(&["nulls", "dashmap", "papaya", "scc-index"], &[]));
         if self.full() {
             let some = self.among(&["nulls", "dashmap", "papaya", "scc-index"], &[]);
+            for threads in [1, 2] {
+                self.row(Work::Growth, u64, 16_000_000, threads, &some);
+            }
+            // Sparse enough that none of them falls behind for long even while it resizes.
             let latency = |readers| Work::Latency {
-                rate: 1_000_000,
+                rate: 250_000,
                 readers,
             };
-            self.row(latency(0), u64, 16_000_000, 1, &machine);
             self.row(latency(0), u64, 16_000_000, 2, &machine);
             self.rank = 1;
-            self.row(latency(1), u64, 16_000_000, 1, &machine);
+            for threads in [1, 2] {
+                self.row(Work::Growth, u64, 10_000_000, threads, &some);
+            }
+            self.row(latency(1), u64, 4_000_000, 1, &machine);
+            self.row(latency(0), u64, 16_000_000, 1, &machine);
             self.row(Work::Timeline, u64, 10_000_000, 1, &some);
         } else {
             let work = Work::Latency {
-                rate: 500_000,
+                rate: 250_000,
                 readers: 1,
             };
-            self.row(work, u64, 500_000, 1, &machine);
+            self.row(work, u64, 250_000, 1, &machine);
+            let some = self.among(&["nulls", "dashmap", "papaya", "scc-index"], &[]);
+            self.row(Work::Growth, u64, 1_000_000, 1, &some);
         }
     }
 
@@ -332,6 +342,10 @@ impl Builder {
         }
         if !self.full() {
             return;
+        }
+        self.rank = 1;
+        for n in [1_000_000, 4_000_000] {
+            self.row(Work::Fractions, u64, n, 1, FRACTIONS);
         }
         self.rank = 2;
         self.row(Work::Pin, u64, 1_000_000, 1, PINS);
@@ -373,10 +387,18 @@ impl Builder {
     fn tracker(&mut self) {
         let stores = ["nulls", "dashmap", "papaya"];
         let u64 = KeyKind::U64;
+        let established = Work::Established { burst: 32 };
         if !self.full() {
             let traffic = Traffic::Campus;
             self.row(Work::Conntrack { traffic }, u64, 10_000, 1, &stores);
+            self.row(established, u64, 10_000, 1, &stores);
             return;
+        }
+        self.rank = 0;
+        for n in [1_000, 100_000, 1_000_000] {
+            for t in [1, 2] {
+                self.row(established, u64, n, t, &stores);
+            }
         }
         for traffic in [
             Traffic::Elephants,
@@ -395,7 +417,6 @@ impl Builder {
             for n in [1_000, 100_000, 1_000_000, most] {
                 for t in [1, 2] {
                     self.rank = match (traffic, n, t) {
-                        (Traffic::Elephants, 1_000 | 100_000, 1) => 0,
                         (Traffic::NatLadder, 1_000_000, 2) => 0,
                         (Traffic::Campus, 100_000, 1) => 0,
                         (_, 1_000 | 100_000, _) => 1,
@@ -460,10 +481,14 @@ pub fn estimate(spec: &Spec) -> Duration {
         Work::Memory => fill + 0.05,
         Work::Timeline => 1.5 * fill,
         Work::Latency { rate, .. } => {
-            n / spec.threads as f64 / f64::from(rate).min(1e6) * 1.2 + n * 3e-8 + 0.5
+            n / spec.threads as f64 / f64::from(rate).min(1e6) * 1.03 + n * 3e-8 + 0.5
         }
         Work::Geometry { .. } => 1.2 * sample,
+        // Twice: the loop beside it takes as long.
+        Work::Growth => n * (1.0e-6 / spec.threads as f64 + 1e-7) + 0.2,
         Work::FactorFill { .. } => n * 1.5e-6,
+        Work::Fractions => n * 1e-6,
+        Work::Established { .. } => 1.5 + n * 4e-6,
         Work::Conntrack { .. } => 1.0 + n * 4e-6,
     };
     Duration::from_secs_f64(seconds + 0.02)
@@ -526,6 +551,8 @@ mod tests {
             "geometry",
             "pin",
             "conntrack",
+            "established",
+            "growth",
         ] {
             assert!(kinds.contains(k), "{k}");
         }

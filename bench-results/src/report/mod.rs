@@ -1,5 +1,6 @@
 //! `report`: everything derived from one file of raw results: a table of figures (CSV), plots (SVG) and the README.
 
+mod criterion;
 mod plots;
 mod stats;
 mod tables;
@@ -9,7 +10,7 @@ use crate::plan::{self, Row, Size};
 use crate::raw::{self, Line};
 use anyhow::{Context, Result, ensure};
 use bench_results::environment::Environment;
-use bench_results::work::{Sample, Spec};
+use bench_results::work::{Sample, Spec, Work};
 use clap::Args;
 use stats::Estimate;
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ struct Data {
     /// By row in the order of the plan, then contender in that order; those without samples were not measured.
     rows: Vec<(String, Vec<Cell>)>,
     failures: usize,
+    /// The criterion benches, if they were stored.
+    criterion: Option<crate::criterion::Results>,
 }
 
 impl Data {
@@ -227,13 +230,17 @@ pub fn run(a: &Arguments) -> Result<()> {
     let data = Data::new(&raw, raw::read(&raw)?);
     let full = data.begins.iter().any(|b| b.plan == "full");
     let size = if full { Size::Full } else { Size::Quick };
-    let data = data.with_plan(&plan::rows(size, &crate::external::all_c_maps()));
+    let mut data = data.with_plan(&plan::rows(size, &crate::external::all_c_maps()));
     ensure!(
         !data.rows.is_empty() && !data.begins.is_empty(),
         "{} holds no results",
         raw.display()
     );
     let out = a.out.clone().unwrap_or_else(crate::results);
+    data.criterion = crate::criterion::stored(&out)?;
+    if let Some(growths) = growths(&data) {
+        crate::store::write(&out.join("growth.json"), &growths)?;
+    }
     std::fs::create_dir_all(out.join("plots"))?;
     std::fs::write(out.join("derived.csv"), csv(&data))?;
     let plots = plots::all(&data, &out.join("plots"))?;
@@ -250,6 +257,42 @@ pub fn run(a: &Arguments) -> Result<()> {
         plots.len()
     );
     Ok(())
+}
+
+/// Single insertions while maps grow: of the largest size that was measured, process by process.
+fn growths(data: &Data) -> Option<serde_json::Value> {
+    let of = |c: &&Cell| c.spec.work == Work::Growth && !c.samples.is_empty();
+    let largest = data.cells().filter(of).map(|c| c.spec.entries).max()?;
+    let mut growths = Vec::new();
+    for cell in data
+        .cells()
+        .filter(of)
+        .filter(|c| c.spec.entries == largest)
+    {
+        for s in &cell.samples {
+            let number = |name: &str| s.values.get(name).map(|&v| v as u64);
+            let spread = |role: &str| {
+                let quantiles = ["p50", "p99", "p99_9", "p99_99", "max"];
+                let values =
+                    quantiles.map(|q| (q.to_owned(), number(&format!("{role}_{q}")).into()));
+                serde_json::Value::Object(values.into_iter().collect())
+            };
+            growths.push(serde_json::json!({
+                "contender": cell.spec.contender,
+                "entries": largest,
+                "threads": cell.spec.threads,
+                "seconds": s.values.get("seconds"),
+                "insert": spread("insert"),
+                "floor": spread("floor"),
+                "most_moved": number("most_moved"),
+                "longest_at": number("longest_at"),
+            }));
+        }
+    }
+    Some(serde_json::json!({
+        "environment": data.begins.last().map(|b| &b.environment),
+        "growths": growths,
+    }))
 }
 
 /// A path as a link in `document` has it.
@@ -289,7 +332,7 @@ mod tests {
     use super::*;
     use bench_results::key::KeyKind;
     use bench_results::measure::Build;
-    use bench_results::work::{Mode, Order, Presence3, Work};
+    use bench_results::work::{Mode, Order, Presence3};
 
     fn line(contender: &str, entries: usize, repetition: usize, ns: f64) -> Line {
         Line::Sample {
@@ -345,6 +388,41 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         plots::all(&data, &folder).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn growths_of_the_largest_size_are_told_one_by_one() {
+        let growth = |entries, repetition, longest| {
+            let Line::Sample { spec, .. } = line("nulls", entries, repetition, 0.0) else {
+                unreachable!("it makes samples");
+            };
+            Line::Sample {
+                spec: Spec {
+                    work: Work::Growth,
+                    ..spec
+                },
+                repetition,
+                seconds: 1.0,
+                sample: Sample::default()
+                    .with("seconds", 0.5)
+                    .with("insert_max", longest)
+                    .with("floor_max", 7.0),
+            }
+        };
+        let lines = vec![growth(10, 0, 1.0), growth(20, 0, 2.0), growth(20, 1, 3.0)];
+        let told = growths(&Data::new(Path::new("x/raw.jsonl"), lines)).unwrap();
+        let all = told["growths"].as_array().unwrap();
+        let longest: Vec<u64> = all
+            .iter()
+            .map(|g| g["insert"]["max"].as_u64().unwrap())
+            .collect();
+        assert_eq!(longest, [2, 3]);
+        assert!(
+            all.iter()
+                .all(|g| g["floor"]["max"] == 7 && g["entries"] == 20)
+        );
+        assert!(all[0]["most_moved"].is_null());
+        assert!(growths(&Data::default()).is_none());
     }
 
     #[test]

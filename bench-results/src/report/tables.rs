@@ -135,6 +135,12 @@ fn place(s: &Spec) -> Option<(String, String)> {
                 format!("{order}{bulk}, {t}"),
             ))
         }
+        Work::Established { burst } => Some((
+            format!(
+                "Tracking established UDP flows, both directions, bursts of {burst}, {t}: ns a packet in the tracker, from headers to updated entries"
+            ),
+            entries(s.entries),
+        )),
         Work::Conntrack { .. } => Some((
             format!("Connection tracking, {t}, ns a packet"),
             s.row()
@@ -345,6 +351,13 @@ fn tables(data: &Data) -> String {
                 "Growth from empty to {n} on a schedule of {rate}/s, {} inserting, {readers} looking up: ns",
                 threads(spec.threads)
             ),
+            Work::Growth => format!(
+                "Growth from empty to {n} as fast as it goes, {} inserting: ns of single insertions (floor: gaps between readings of the clock in an empty loop)",
+                threads(spec.threads)
+            ),
+            Work::Fractions => {
+                format!("The raw table grows to {n}, with fraction bytes and without")
+            }
             Work::Timeline => format!("Memory while {n} entries are inserted"),
             Work::Shrink => format!("From {n} entries to a sixteenth"),
             Work::Garbage => format!("Ten replacements of {n} values under one reader that stays"),
@@ -412,6 +425,7 @@ pub fn readme(data: &Data, plots: &[(String, String)]) -> String {
         );
     }
     text.push_str(&targets::table(data));
+    text.push_str(&super::criterion::tables(data));
     if !plots.is_empty() {
         text.push_str("\n## Plots\n");
         for (file, title) in plots {

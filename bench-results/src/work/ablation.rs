@@ -11,6 +11,7 @@ use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence,
 };
 use core::time::Duration;
+use nulls::raw::{InsertError, Table};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -32,6 +33,9 @@ pub const PINS: &[&str] = &[
     "crossbeam-epoch",
     "seize",
 ];
+
+/// Whether a move may use the fraction bytes.
+pub const FRACTIONS: &[&str] = &["fractions", "no-fractions"];
 
 /// An address and a length that belong together: here `(n, !n)`, so that a torn pair shows.
 type Pair = (usize, usize);
@@ -342,8 +346,29 @@ impl Drop for Unpin<'_> {
 /// Grows the raw table by `factor` percent whenever its fill reaches `fill` percent. Fills above the table's own limit
 /// (five in eight) are out of reach, because it then grows by itself.
 pub(super) fn factor_fill(spec: &Spec, factor: u32, fill: u32) -> Sample {
-    use nulls::raw::{InsertError, Table};
     const SLOTS: usize = 8;
+    grown(spec, &Table::new(), |i, table| {
+        if i % 64 == 0 && !table.is_resizing() && i * 100 > table.buckets() * SLOTS * fill as usize
+        {
+            let buckets = (table.buckets() * factor as usize).div_ceil(100).max(2);
+            table.resize(buckets).expect("memory");
+        }
+    })
+}
+
+/// Grows the raw table as it likes, with its fraction bytes or without: all else is the same. `None`: no such way.
+pub(super) fn fractions(spec: &Spec) -> Option<Sample> {
+    let mut table = Table::new();
+    match spec.contender.as_str() {
+        "fractions" => {}
+        "no-fractions" => table.forget_fractions(),
+        _ => return None,
+    }
+    Some(grown(spec, &table, |_, _| {}))
+}
+
+/// Fills the raw table with the numbers of keys, and looks at what that took; `after(i, table)` follows the `i`-th insertion.
+fn grown(spec: &Spec, table: &Table, after: impl Fn(usize, &Table)) -> Sample {
     let keys = permuted(spec.entries, 1);
     let hasher = hasher();
     let hash = |k: u64| hasher.hash_one(k);
@@ -352,7 +377,6 @@ pub(super) fn factor_fill(spec: &Spec, factor: u32, fill: u32) -> Sample {
         calls.fetch_add(1, Ordering::Relaxed);
         hash(keys[x as usize - 1])
     };
-    let table = Table::new();
     let guard = nulls::rcu::pin();
     let start = Instant::now();
     for (i, &k) in keys.iter().enumerate() {
@@ -368,11 +392,7 @@ pub(super) fn factor_fill(spec: &Spec, factor: u32, fill: u32) -> Sample {
                 Err(e) => panic!("{e:?}"),
             }
         }
-        if i % 64 == 0 && !table.is_resizing() && i * 100 > table.buckets() * SLOTS * fill as usize
-        {
-            let buckets = (table.buckets() * factor as usize).div_ceil(100).max(2);
-            table.resize(buckets).expect("memory");
-        }
+        after(i, table);
     }
     let grown = start.elapsed();
     drop(guard);

@@ -1,12 +1,17 @@
 //! Latency on a fixed schedule: an operation that is due while an earlier one still runs has waited, and that counts.
+//!
+//! Two things are told apart. The *latency* of an operation runs from when it was due, so that everything that had to wait behind a stall shows it; on a schedule
+//! that is too dense for the map it grows with the backlog, and says little of any single operation. The *longest* operation is the longest time between the
+//! readings of the clock right before and right after one. The clock is read all the while an operation is waited for, and the longest gap between two of
+//! those readings is what the machine did by itself, in the same process and time.
 
+use super::times::{Times, nanoseconds};
 use super::{Sample, Spec};
 use crate::contender::{Map, Session};
 use crate::measure::{Outcome, share, timed};
 use crate::workload::{permuted, present, value_of};
 use core::hint::{black_box, spin_loop};
 use core::time::Duration;
-use hdrhistogram::Histogram;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -16,63 +21,87 @@ pub const MACHINE: &str = "machine";
 /// Entries that are there from the beginning, for the readers.
 const EVER: usize = 1000;
 
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 600_000_000_000, 3).expect("valid bounds")
+/// What was noted on a schedule.
+struct Kept {
+    /// From when operations were due to their ends.
+    latency: Times,
+    /// The longest operation.
+    longest: Duration,
+    /// The longest gap between two readings of the clock with no operation between them.
+    idle: Duration,
 }
 
-/// Runs `step(i)` for each `i` at its time: latencies from when it was due.
-fn on_schedule(count: usize, rate: u32, mut step: impl FnMut(usize)) -> Histogram<u64> {
-    let mut h = histogram();
+impl Kept {
+    fn new() -> Self {
+        Self {
+            latency: Times::new(),
+            longest: Duration::ZERO,
+            idle: Duration::ZERO,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.latency.add(&other.latency);
+        self.longest = self.longest.max(other.longest);
+        self.idle = self.idle.max(other.idle);
+    }
+}
+
+/// Runs `step(i)` for each `i` at its time.
+fn on_schedule(count: usize, rate: u32, mut step: impl FnMut(usize)) -> Kept {
+    let mut kept = Kept::new();
     let every = Duration::from_secs(1) / rate;
     let start = Instant::now();
-    let mut due = Duration::ZERO;
+    let (mut due, mut last) = (Duration::ZERO, Duration::ZERO);
     for i in 0..count {
-        while start.elapsed() < due {
+        loop {
+            let now = start.elapsed();
+            kept.idle = kept.idle.max(now - last);
+            last = now;
+            if now >= due {
+                break;
+            }
             spin_loop();
         }
         step(i);
-        let late = start.elapsed().saturating_sub(due);
-        h.saturating_record(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+        let end = start.elapsed();
+        kept.longest = kept.longest.max(end - last);
+        last = end;
+        kept.latency.note(end.saturating_sub(due));
         due += every;
     }
-    h
+    kept
 }
 
 /// Both kinds of threads, `writers` first.
-fn both(writers: usize, readers: usize, work: impl Fn(usize) -> Histogram<u64> + Sync) -> Sample {
-    let all = [Mutex::new(histogram()), Mutex::new(histogram())];
+fn both(
+    writers: usize,
+    readers: usize,
+    work: impl Fn(usize) -> Kept + Sync,
+) -> (Duration, [Kept; 2]) {
+    let all = [Mutex::new(Kept::new()), Mutex::new(Kept::new())];
     let time = timed(writers + readers, |t| {
-        let h = work(t);
+        let kept = work(t);
         let role = usize::from(t >= writers);
-        *all[role].lock().expect("no thread failed") += h;
+        all[role].lock().expect("no thread failed").add(&kept);
         Nothing
     });
+    (
+        time,
+        all.map(|kept| kept.into_inner().expect("no thread failed")),
+    )
+}
+
+fn sample((time, kept): (Duration, [Kept; 2]), readers: usize) -> Sample {
     let mut sample = Sample::one("seconds", time.as_secs_f64());
-    for (h, role) in all.iter().zip(["insert", "lookup"]) {
-        let h = h.lock().expect("no thread failed");
-        if h.is_empty() {
-            continue;
-        }
-        for (name, q) in [
-            ("p50", 0.5),
-            ("p99", 0.99),
-            ("p99_9", 0.999),
-            ("p99_99", 0.9999),
-        ] {
+    let roles = ["insert", "lookup"].into_iter().take(1 + readers.min(1));
+    for (kept, role) in kept.iter().zip(roles) {
+        kept.latency.tell(role, &mut sample);
+        for (name, time) in [("longest", kept.longest), ("idle_longest", kept.idle)] {
             sample
                 .values
-                .insert(format!("{role}_{name}"), h.value_at_quantile(q) as f64);
+                .insert(format!("{role}_{name}"), nanoseconds(time) as f64);
         }
-        sample.values.insert(format!("{role}_max"), h.max() as f64);
-        let curve = (0..=24)
-            .map(|i| {
-                // One point per quarter of a decade of rarity.
-                let rarity = 10f64.powf(f64::from(i) / 4.0);
-                (rarity, h.value_at_quantile(1.0 - 1.0 / rarity) as f64)
-            })
-            .filter(|p| p.0 <= h.len() as f64)
-            .collect();
-        sample.series.insert(format!("{role}_ns"), curve);
     }
     sample
 }
@@ -93,7 +122,7 @@ pub(super) fn run<M: Map>(spec: &Spec, rate: u32, readers: usize) -> Sample {
             session.insert(ever(i), i);
         }
     }
-    let sample = both(spec.threads, readers, |t| {
+    let kept = both(spec.threads, readers, |t| {
         let session = map.session();
         if t < spec.threads {
             let mine = share(&keys, t, spec.threads);
@@ -117,18 +146,22 @@ pub(super) fn run<M: Map>(spec: &Spec, rate: u32, readers: usize) -> Sample {
         "{}: an insertion was lost",
         M::NAME
     );
-    sample
+    sample(kept, readers)
 }
 
 fn ever(i: u64) -> u64 {
     present((1 << 40) + i)
 }
 
-/// The same schedule with nothing to do.
+/// The same schedule with nothing to do. Any gap between two readings of the clock is a stall of the machine, wherever it falls.
 pub(super) fn machine(spec: &Spec, rate: u32, readers: usize) -> Sample {
-    both(spec.threads, readers, |_| {
+    let (time, mut kept) = both(spec.threads, readers, |_| {
         on_schedule(spec.entries / spec.threads, rate, |i| {
             black_box(i);
         })
-    })
+    });
+    for kept in &mut kept {
+        kept.longest = kept.longest.max(kept.idle);
+    }
+    sample((time, kept), readers)
 }

@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 pub mod ablation;
 pub mod access;
 mod garbage;
+mod growth;
 mod latency;
 mod lookup;
 mod memory;
 mod mix;
+mod times;
 mod turnover;
 
 pub use lookup::{Mode, Order, Presence3};
@@ -54,6 +56,8 @@ pub enum Work {
     Memory,
     /// Resident memory over time while a map grows from empty.
     Timeline,
+    /// Time of single insertions, one after the other, while the map grows from empty.
+    Growth,
     /// Latency of insertions on a fixed schedule while the map grows from empty, and of look-ups beside them.
     Latency {
         /// Insertions per second and thread.
@@ -77,12 +81,20 @@ pub enum Work {
         /// Percent of the slots in buckets.
         fill: u32,
     },
+    /// Growing the raw table as it likes; the contender says whether moves may use the fraction bytes.
+    Fractions,
     /// 95 % look-ups, 5 % updates in place, all of keys that are there: the work that the C maps were given.
     Peers {
         /// Zipf 0.99 instead of uniform.
         zipf: bool,
         /// Look-ups in batches of 32.
         bulk: bool,
+    },
+    /// Packets of established UDP connections, both directions at random, through the tracker in bursts: from headers that lie ready to updated entries. The
+    /// contender names the store.
+    Established {
+        /// Packets handed to the tracker at once.
+        burst: u32,
     },
     /// Packets through the connection tracker; the contender names the store.
     Conntrack {
@@ -249,6 +261,7 @@ pub fn run(spec: &Spec) -> Result<Sample> {
         Work::Timeline => {
             crate::dispatch!(name, M => memory::timeline::<M>(spec)).with_context(unknown)
         }
+        Work::Growth => crate::dispatch!(name, M => growth::run::<M>(spec)).with_context(unknown),
         Work::Latency { rate, readers } if name == latency::MACHINE => {
             Ok(latency::machine(spec, rate, readers))
         }
@@ -260,7 +273,10 @@ pub fn run(spec: &Spec) -> Result<Sample> {
         Work::Geometry { every_us } => ablation::geometry(spec, every_us).with_context(unknown),
         Work::Pin => ablation::pin(spec).with_context(unknown),
         Work::FactorFill { factor, fill } => Ok(ablation::factor_fill(spec, factor, fill)),
-        Work::Conntrack { .. } => anyhow::bail!("the tracker has a program of its own"),
+        Work::Fractions => ablation::fractions(spec).with_context(unknown),
+        Work::Conntrack { .. } | Work::Established { .. } => {
+            anyhow::bail!("the tracker has a program of its own")
+        }
     }
 }
 

@@ -81,6 +81,7 @@ fn the_rest_runs() {
         Work::Shrink,
         Work::Memory,
         Work::Timeline,
+        Work::Growth,
         Work::Garbage,
     ] {
         runs(&spec(work, "nulls"));
@@ -106,6 +107,20 @@ fn the_rest_runs() {
         fill: 50,
     };
     runs(&spec(work, "nulls"));
+}
+
+/// Without fractions every move asks each entry for its hash; with them hardly any does.
+#[test]
+fn fractions_save_hashes() {
+    let hashes = |contender| {
+        let spec = Spec {
+            entries: 20_000,
+            ..spec(Work::Fractions, contender)
+        };
+        run(&spec).unwrap().values["hashes_per_insert"]
+    };
+    let [with, without] = [ablation::FRACTIONS[0], ablation::FRACTIONS[1]].map(hashes);
+    assert!(with * 3.0 < without && without > 0.5, "{with}, {without}");
 }
 
 #[test]

@@ -253,3 +253,56 @@ fn an_interrupted_run_prints_what_it_has() {
     // How far it came is the machine's business.
     assert!(report["points"].is_array());
 }
+
+/// Bursts are classified as single packets are, every packet updates its entry, and the tracker's own time is told.
+#[test]
+fn bursts_find_and_update_the_same_entries() {
+    let run = |more: &[&str]| {
+        let mut args = vec![
+            "--workload",
+            "nat-ladder",
+            "--size",
+            "500",
+            "--packets",
+            "10000",
+        ];
+        args.extend(["--rounds", "1", "--threads", "1,2", "--json"]);
+        args.extend(["--store", "nulls,dashmap,papaya,locked"]);
+        args.extend(more);
+        json(&nct(&args))
+    };
+    let (singly, bursts) = (run(&[]), run(&["--burst", "32"]));
+    assert_eq!(bursts["burst"], 32);
+    for report in [&singly, &bursts] {
+        assert_eq!(report["problems"], Value::Array(vec![]));
+        for point in report["points"].as_array().unwrap() {
+            for result in point["results"].as_array().unwrap() {
+                let round = &result["rounds"][0];
+                assert_eq!(round["tally"]["established"], 10_000);
+                assert_eq!(round["tally"]["stale"], 0);
+                assert_eq!(round["entries"], 500);
+                let told = round["tracker_nanoseconds"]
+                    .as_f64()
+                    .is_some_and(|t| t > 0.0);
+                assert_eq!(told, !report["burst"].is_null());
+                assert!(number(&round["tidying"]["runs"]) > 0.0);
+                assert!(number(&round["tidying"]["longest_nanoseconds"]) > 0.0);
+            }
+        }
+    }
+    // Other protocols, and entries that come and go within a burst.
+    let campus = json(&nct(&[
+        "--workload",
+        "campus",
+        "--size",
+        "1000",
+        "--packets",
+        "20000",
+        "--rounds",
+        "1",
+        "--json",
+        "--burst",
+        "256",
+    ]));
+    assert_eq!(campus["problems"], Value::Array(vec![]));
+}

@@ -81,6 +81,9 @@ pub struct Table {
     dying: Lock<Vec<Box<Array>>>,
     /// Whether `retired` or `dying` may hold something.
     litter: AtomicBool,
+    /// See [`forget_fractions`](Self::forget_fractions).
+    #[cfg(feature = "ablation")]
+    forgets_fractions: bool,
 }
 
 /// Entries per bucket for which a table is sized when the number of entries is known. Less than [`FILL`]: one chain in
@@ -153,6 +156,13 @@ impl Table {
         Self::within(entries, limit, Some(Budget::new(memory)))
     }
 
+    /// Lets the moves of all resizes but a first ask the entries for their hashes, as if lines had no fractions: to measure what those are good for.
+    #[cfg(feature = "ablation")]
+    #[doc(hidden)]
+    pub fn forget_fractions(&mut self) {
+        self.forgets_fractions = true;
+    }
+
     /// A table that pays for its memory from a budget that others may share.
     pub(crate) fn within(
         entries: usize,
@@ -177,6 +187,8 @@ impl Table {
             retired: Garbage::try_new()?,
             litter: AtomicBool::new(false),
             dying: Lock::new(Vec::new()),
+            #[cfg(feature = "ablation")]
+            forgets_fractions: false,
         })
     }
 

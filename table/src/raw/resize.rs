@@ -270,13 +270,29 @@ impl Table {
     /// Allocates the next generation; writers move the buckets. The caller administers, and no resize is running.
     fn start(&self, t: &Array, len: usize) -> Result<(), AllocError> {
         let bits = match doublings(t.len(), len, t.fraction_bits) {
-            Some(k) => t.fraction_bits - k,
-            None => FRACTION_BITS,
+            Some(k) => (t.fraction_bits - k).min(self.fresh_fraction_bits()),
+            None => self.fresh_fraction_bits(),
         };
         let next = Array::new(len, t.age + 1, bits, Pages::Small, self.budget.as_ref())?;
         self.root.unsettle();
         t.set_next(next);
         Ok(())
+    }
+
+    /// Valid bits of a fraction that a move makes from the entry's hash.
+    #[cfg(not(feature = "ablation"))]
+    fn fresh_fraction_bits(&self) -> u32 {
+        FRACTION_BITS
+    }
+
+    /// The same, or none at all.
+    #[cfg(feature = "ablation")]
+    fn fresh_fraction_bits(&self) -> u32 {
+        if self.forgets_fractions {
+            0
+        } else {
+            FRACTION_BITS
+        }
     }
 
     /// Asks for `len` buckets: at once when no resize is running, else after the one that is.

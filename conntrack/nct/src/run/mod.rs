@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ValueEnum;
 
 mod alloc;
+pub(crate) mod burst;
 mod plan;
 mod report;
 pub(crate) mod stores;
@@ -59,6 +60,11 @@ pub(crate) struct Options {
     /// What holds the connections; the first one is compared with each of the others
     #[arg(long, visible_alias = "stores", value_enum, value_name = "NAME,NAME…", value_delimiter = ',', default_values_t = StoreKind::DEFAULT)]
     pub(crate) store: Vec<StoreKind>,
+
+    /// Hand the measured packets to the tracker in bursts of so many, as poll-mode drivers do. Their times are then the tracker's alone, from headers
+    /// that lie ready to updated entries, shared out equally within a burst
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=burst::MOST as i64))]
+    pub(crate) burst: Option<u16>,
 
     /// Let the tracker verify transport checksums over the whole packets, as Linux does by default
     #[arg(long)]

@@ -75,6 +75,7 @@ impl<'a> Plan<'a> {
             size_means: self.options.workload.size_means(),
             seed: self.options.seed,
             verify_checksums: self.options.verify_checksums,
+            burst: self.options.burst,
             interrupted: false,
             problems: Vec::new(),
             points: Vec::new(),
@@ -192,6 +193,7 @@ impl<'a> Plan<'a> {
                         end: stream.end(),
                         options: worker::Options {
                             verify_checksums: self.options.verify_checksums,
+                            burst: self.options.burst.map(usize::from),
                         },
                         stop,
                     };

@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) size_means: &'static str,
     pub(crate) seed: u64,
     pub(crate) verify_checksums: bool,
+    /// Packets handed to the tracker at once, if not one by one.
+    pub(crate) burst: Option<u16>,
     /// Stopped before the end; what is here was measured completely.
     pub(crate) interrupted: bool,
     /// What is wrong with the results; empty if nothing is.
@@ -107,8 +109,12 @@ pub(crate) struct RoundResult {
     pub(crate) packets_per_second: f64,
     pub(crate) nanoseconds: Times,
     pub(crate) cpu_nanoseconds: Option<f64>,
+    /// In bursts: what the tracker took for a packet, on the thread that passed it; nothing of the harness is in it.
+    pub(crate) tracker_nanoseconds: Option<f64>,
     pub(crate) tally: Tally,
     pub(crate) collections: Collections,
+    /// Before the measured part.
+    pub(crate) tidying: Collections,
     pub(crate) entries: u64,
     pub(crate) buckets: u64,
 }
@@ -160,8 +166,11 @@ impl RoundResult {
             cpu_nanoseconds: outcome
                 .cpu
                 .map(|cpu| cpu.as_nanos() as f64 / outcome.packets.max(1) as f64),
+            tracker_nanoseconds: (outcome.tracker > 0)
+                .then(|| outcome.tracker as f64 / outcome.packets.max(1) as f64),
             tally: outcome.tally,
             collections: outcome.collections,
+            tidying: outcome.tidying,
             entries: outcome.entries,
             buckets: outcome.buckets,
         }
@@ -278,6 +287,13 @@ pub(crate) fn problems(points: &[Point], table_is_full: bool) -> Vec<String> {
                             round.tally.invalid
                         ));
                     }
+                    if round.tally.stale > 0 {
+                        problems.push(format!(
+                            "{}: {} packets did not update their entry",
+                            place(),
+                            round.tally.stale
+                        ));
+                    }
                     if round.tally.dropped > 0 && !table_is_full {
                         problems.push(format!(
                             "{}: {} packets were dropped",
@@ -312,12 +328,14 @@ mod tests {
             packets_per_second: rate,
             nanoseconds: Times::default(),
             cpu_nanoseconds: None,
+            tracker_nanoseconds: None,
             tally: Tally {
                 new,
                 dropped,
                 ..Tally::default()
             },
             collections: Collections::default(),
+            tidying: Collections::default(),
             entries,
             buckets: 1,
         }

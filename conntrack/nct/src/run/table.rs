@@ -4,6 +4,7 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
 use super::report::{Point, Report, Spread};
+use super::worker::Collections;
 
 /// A number with three significant digits and a unit: `1.23 M`.
 fn short(n: f64) -> String {
@@ -174,22 +175,45 @@ fn notes(report: &Report) -> String {
         .min()
         .unwrap_or(0);
     let harness = super::report::median(report.points.iter().map(|p| p.harness_nanoseconds));
-    let collector = report
-        .points
-        .iter()
-        .flat_map(|p| &p.results)
-        .flat_map(|r| &r.rounds)
-        .map(|r| r.collections.longest_nanoseconds)
-        .max()
-        .unwrap_or(0);
+    let singly = match report.burst {
+        None => format!("times of single packets,\n{harness:.0} ns of each are the harness's"),
+        Some(n) => format!("of bursts of {n} packets, for each packet,\nin the tracker alone"),
+    };
     format!(
-        "packets/s: all threads together. CPU: running time of all threads for each packet. Median to maximum: times of single packets,\n\
-         {harness:.0} ns of each are the harness's. The garbage collector runs between packets and counts in packets/s and CPU; its longest\n\
-         run took {}. Entries, buckets: the table at the end. Bytes/entry: all that the tracker has allocated after the warm-up.\n\
+        "packets/s: all threads together. CPU: running time of all threads for each packet. Median to maximum: {singly}.\n\
+         {}\n\
+         Entries, buckets: the table at the end. Bytes/entry: all that the tracker has allocated after the warm-up.\n\
          Ratio: packets/s of the first store by those of this one in the neighbouring round (lowest–highest).\n\
          All figures are medians of {rounds} rounds or more, in which the stores take turns.",
-        time(collector as f64)
+        collector(report)
     )
+}
+
+/// What the garbage collector did. It may not have been due: it waits for up to a minute, on the clock of the packets.
+fn collector(report: &Report) -> String {
+    let rounds = || {
+        let results = report.points.iter().flat_map(|p| &p.results);
+        results.flat_map(|r| &r.rounds)
+    };
+    let longest = |runs: &mut dyn Iterator<Item = Collections>| {
+        runs.filter(|c| c.runs > 0)
+            .map(|c| c.longest_nanoseconds)
+            .max()
+    };
+    let within = match longest(&mut rounds().map(|r| r.collections)) {
+        None => "was not due within the measured packets".to_owned(),
+        Some(most) => format!(
+            "runs between packets and counts in packets/s and CPU; its longest run took {}",
+            time(most as f64)
+        ),
+    };
+    match longest(&mut rounds().map(|r| r.tidying)) {
+        None => format!("The garbage collector {within}."),
+        Some(most) => format!(
+            "The garbage collector {within} (longest before measuring: {}).",
+            time(most as f64)
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
+use nulls_conntrack::tracker::GcReport;
 use nulls_conntrack::{Family, Hook, Packet, PacketState, Store, Tracker, Verdict};
 
+use super::burst::{self, Frames};
 use super::stores::Job;
 use crate::workload::stream::{EPOCH, Lane, View};
 
@@ -33,6 +35,8 @@ pub(crate) struct Tally {
     pub(crate) untracked: u64,
     /// Not let through by the tracker (the table is full).
     pub(crate) dropped: u64,
+    /// Not a class of its own: UDP packets after which the entry's timeout was not the one that such a packet sets. In bursts only.
+    pub(crate) stale: u64,
 }
 
 impl Tally {
@@ -43,6 +47,20 @@ impl Tally {
         self.invalid += other.invalid;
         self.untracked += other.untracked;
         self.dropped += other.dropped;
+        self.stale += other.stale;
+    }
+
+    /// Counts a packet by its state; `None`: it was not let through.
+    pub(super) fn count(&mut self, state: Option<PacketState>) {
+        let count = match state {
+            None => &mut self.dropped,
+            Some(PacketState::New) => &mut self.new,
+            Some(PacketState::Established) => &mut self.established,
+            Some(PacketState::Related) => &mut self.related,
+            Some(PacketState::Invalid) => &mut self.invalid,
+            Some(PacketState::Untracked) => &mut self.untracked,
+        };
+        *count += 1;
     }
 }
 
@@ -57,6 +75,29 @@ pub(crate) struct Collections {
     pub(crate) evicted: u64,
 }
 
+impl Collections {
+    fn add(&mut self, other: &Collections) {
+        self.runs += other.runs;
+        self.nanoseconds += other.nanoseconds;
+        self.longest_nanoseconds = self.longest_nanoseconds.max(other.longest_nanoseconds);
+        self.evicted += other.evicted;
+    }
+
+    /// Counts a run, which `collect` makes.
+    fn time(&mut self, collect: impl FnOnce() -> GcReport) -> GcReport {
+        let start = Instant::now();
+        let report = collect();
+        let took = start.elapsed().as_nanos() as u64;
+        self.add(&Collections {
+            runs: 1,
+            nanoseconds: took,
+            longest_nanoseconds: took,
+            evicted: report.evicted as u64,
+        });
+        report
+    }
+}
+
 /// What a round gave.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -67,9 +108,13 @@ pub(crate) struct Outcome {
     pub(crate) packets: u64,
     /// Measured packets only.
     pub(crate) tally: Tally,
-    /// Nanoseconds of each packet.
+    /// Nanoseconds of each packet; in bursts the burst's share.
     pub(crate) times: Histogram<u64>,
+    /// In bursts: nanoseconds that the tracker took on all threads, from headers to updated entries.
+    pub(crate) tracker: u64,
     pub(crate) collections: Collections,
+    /// Before the measured part.
+    pub(crate) tidying: Collections,
     /// Live entries at the end.
     pub(crate) entries: u64,
     pub(crate) buckets: u64,
@@ -116,15 +161,7 @@ fn pass<S: Store>(tracker: &Tracker<S>, bytes: &[u8], time: u64, verify: bool, t
     packet.checksum_ok = !verify;
     let accepted = tracker.track(&mut packet, Hook::PreRouting) == Verdict::Accept
         && tracker.confirm(&mut packet, Hook::PostRouting) == Verdict::Accept;
-    let count = match packet.state() {
-        _ if !accepted => &mut tally.dropped,
-        PacketState::New => &mut tally.new,
-        PacketState::Established => &mut tally.established,
-        PacketState::Related => &mut tally.related,
-        PacketState::Invalid => &mut tally.invalid,
-        PacketState::Untracked => &mut tally.untracked,
-    };
-    *count += 1;
+    tally.count(accepted.then(|| packet.state()));
 }
 
 /// What the threads of a round share.
@@ -186,13 +223,7 @@ impl Shared<'_> {
         {
             return;
         }
-        let start = Instant::now();
-        let report = tracker.gc(time);
-        let took = start.elapsed().as_nanos() as u64;
-        stats.runs += 1;
-        stats.nanoseconds += took;
-        stats.longest_nanoseconds = stats.longest_nanoseconds.max(took);
-        stats.evicted += report.evicted as u64;
+        let report = stats.time(|| tracker.gc(time));
         self.collect_at
             .store(time + report.next_in, Ordering::Relaxed);
     }
@@ -201,12 +232,12 @@ impl Shared<'_> {
 impl Shared<'_> {
     /// Removes what has expired before measuring starts, so that the measured part collects what expires in it and not what the
     /// warm-up left: the collector may wait for a minute, and many a measured part is shorter.
-    fn tidy<S: Store>(&self, tracker: &Tracker<S>) {
+    fn tidy<S: Store>(&self, tracker: &Tracker<S>, stats: &mut Collections) {
         let mut next = 0;
         // The first walk may be the rest of one that began earlier.
         for _ in 0..2 {
             next = loop {
-                let report = tracker.gc(EPOCH);
+                let report = stats.time(|| tracker.gc(EPOCH));
                 if report.whole || self.stopped() {
                     break report.next_in;
                 }
@@ -234,7 +265,9 @@ struct Part {
     cpu: Option<Duration>,
     tally: Tally,
     times: Histogram<u64>,
+    tracker: u64,
     collections: Collections,
+    tidying: Collections,
 }
 
 /// Three digits, up to a minute.
@@ -276,8 +309,9 @@ fn work<S: Store>(
     if !shared.meet(1) {
         return None;
     }
+    let mut tidying = Collections::default();
     if me == 0 {
-        shared.tidy(tracker);
+        shared.tidy(tracker, &mut tidying);
     }
     if !shared.meet(2) {
         return None;
@@ -285,6 +319,9 @@ fn work<S: Store>(
     let mut times = histogram();
     let mut tally = Tally::default();
     let mut collections = Collections::default();
+    let mut spent = 0;
+    let longest = lane.measured().map(|packet| packet.wire_len).max();
+    let mut frames = Frames::new(options.burst.unwrap_or(0), longest.unwrap_or(0));
     let mut measured = lane.measured().peekable();
     let start = Instant::now();
     let cpu = thread_time();
@@ -293,18 +330,26 @@ fn work<S: Store>(
         if !shared.keep_pace(me, time) {
             return None;
         }
-        let mut last = clock.raw();
-        for packet in measured.by_ref().take(BATCH) {
-            pass(
-                tracker,
-                wire.load(&packet),
-                packet.time,
-                options.verify_checksums,
-                &mut tally,
-            );
-            let now = clock.raw();
-            times.saturating_record(clock.delta_as_nanos(last, now));
-            last = now;
+        if options.burst.is_some() {
+            let n = frames.load(&mut measured) as u64;
+            let verify = options.verify_checksums;
+            let took = burst::pass(tracker, &frames, verify, &clock, &mut tally);
+            times.saturating_record_n(took / n, n);
+            spent += took;
+        } else {
+            let mut last = clock.raw();
+            for packet in measured.by_ref().take(BATCH) {
+                pass(
+                    tracker,
+                    wire.load(&packet),
+                    packet.time,
+                    options.verify_checksums,
+                    &mut tally,
+                );
+                let now = clock.raw();
+                times.saturating_record(clock.delta_as_nanos(last, now));
+                last = now;
+            }
         }
         shared.collect(tracker, time, &mut collections);
     }
@@ -315,7 +360,9 @@ fn work<S: Store>(
         cpu: thread_time().zip(cpu).map(|(after, before)| after - before),
         tally,
         times,
+        tracker: spent,
         collections,
+        tidying,
     })
 }
 
@@ -336,6 +383,8 @@ fn thread_time() -> Option<Duration> {
 pub(crate) struct Options {
     /// Let the tracker verify transport checksums, payload included.
     pub(crate) verify_checksums: bool,
+    /// Hand so many packets at once to the tracker, at most [`burst::MOST`], and time the tracker alone.
+    pub(crate) burst: Option<usize>,
 }
 
 /// A round with one thread for each lane. `None` when it was stopped.
@@ -385,15 +434,12 @@ impl Job for Round<'_> {
         let mut times = histogram();
         let mut tally = Tally::default();
         let mut collections = Collections::default();
+        let mut tidying = Collections::default();
         for part in &parts {
             times.add(&part.times).expect("equal bounds");
             tally.add(&part.tally);
-            collections.runs += part.collections.runs;
-            collections.nanoseconds += part.collections.nanoseconds;
-            collections.evicted += part.collections.evicted;
-            collections.longest_nanoseconds = collections
-                .longest_nanoseconds
-                .max(part.collections.longest_nanoseconds);
+            collections.add(&part.collections);
+            tidying.add(&part.tidying);
         }
         let start = parts.iter().map(|p| p.start).min()?;
         let end = parts.iter().map(|p| p.end).max()?;
@@ -409,7 +455,9 @@ impl Job for Round<'_> {
                 .sum(),
             tally,
             times,
+            tracker: parts.iter().map(|p| p.tracker).sum(),
             collections,
+            tidying,
             entries,
             buckets: tracker.store().buckets() as u64,
         })
@@ -456,7 +504,7 @@ impl Job for Memory<'_> {
                     }
                 }
             }
-            shared.tidy(&tracker);
+            shared.tidy(&tracker, &mut stats);
             tracker
         });
         (!shared.stopped()).then(|| Usage {
