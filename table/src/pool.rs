@@ -73,6 +73,9 @@ pub const MAX_ENTRIES: u32 = slab::MAX_LIMIT;
 /// A bit of the link word that no handle has: the slot was constructed.
 const BUILT: u32 = 1 << 31;
 
+/// Bytes of a cache line, for prefetching.
+const LINE: usize = 64;
+
 /// A count above this is taken to be a leak of references on its way to an overflow. As far above it fit threads.
 const MAX_COUNT: u32 = i32::MAX as u32;
 
@@ -336,7 +339,8 @@ impl<T: Entry> Pool<T> {
     /// assert_eq!(found.unwrap().handle(), session.handle());
     /// assert!(pool.get_if(session.handle(), |s| s.0.load(Relaxed) == 8).is_none());
     /// ```
-    #[inline]
+    // Always: out of line, the reference would come back through memory, written in other pieces than it is read in.
+    #[inline(always)]
     pub fn get_if(&self, handle: u32, is_it: impl Fn(&T) -> bool) -> Option<Ref<'_, T>> {
         // SAFETY: the slot exists, and slots live as long as the slab.
         let slot = unsafe { self.slab.try_slot(handle)?.as_ref() };
@@ -347,8 +351,12 @@ impl<T: Entry> Pool<T> {
         if !is_it(unsafe { slot.value() }) {
             return None;
         }
-        self.raise(slot, handle)
-            .filter(|entry| is_it(entry) || check::mutant("pool:key-not-compared-again"))
+        let entry = self.raise(slot, handle)?;
+        if is_it(&entry) || check::mutant("pool:key-not-compared-again") {
+            Some(entry)
+        } else {
+            None
+        }
     }
 
     /// Raises the count if it is not zero.
@@ -404,6 +412,31 @@ impl<T: Entry> Pool<T> {
         }
     }
 
+    /// As [`peek`](Self::peek), for who holds a reference.
+    ///
+    /// # Safety
+    /// The handle belongs to an entry that is referred to while the result is used.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let handle = pool.alloc().unwrap().publish().into_raw();
+    /// // SAFETY: the handle holds the reference that `into_raw` gave up.
+    /// unsafe { pool.peek_unchecked(handle) }.0.store(7, Relaxed);
+    /// // SAFETY: as above; it is taken back once.
+    /// drop(unsafe { pool.from_raw(handle) });
+    /// assert_eq!(pool.peek(handle).0.load(Relaxed), 7);
+    /// ```
+    #[inline]
+    pub unsafe fn peek_unchecked(&self, handle: u32) -> &T {
+        // SAFETY: referred to, so given out and constructed, and whoever took the reference has synchronised with that.
+        unsafe { self.slab.slot(handle).as_ref().value() }
+    }
+
     /// As [`peek`](Self::peek), but `None` when the pool never gave the handle out.
     ///
     /// ```
@@ -444,7 +477,11 @@ impl<T: Entry> Pool<T> {
     #[inline]
     pub fn prefetch(&self, handle: u32) {
         if let Some(slot) = self.slab.try_slot(handle) {
-            crate::prefetch::read(slot.as_ptr());
+            let slot = slot.as_ptr();
+            crate::prefetch::read(slot);
+            if size_of::<Counted<T>>() > LINE {
+                crate::prefetch::read(slot.cast::<u8>().wrapping_add(LINE));
+            }
         }
     }
 
