@@ -277,6 +277,7 @@ def models(root, out, tables, sources):
     if rows:
         out["models|full_models"] = len(rows)
         out["models|full_executions"] = sum(number(r[2]) or 0 for r in rows)
+        out["models|full_seconds"] = sum(number(r[3]) or 0 for r in rows if r[3].endswith(" s"))
         out["models|full_most"] = max(number(r[2]) or 0 for r in rows)
     rows, _ = section(readme, "kernel")
     if rows:
