@@ -42,6 +42,8 @@ pub(crate) const EXT_TSTAMP: u32 = 2;
 pub(crate) const EXT_ECACHE: u32 = 4;
 /// Extension: a helper is attached.
 pub(crate) const EXT_HELPER: u32 = 8;
+/// Extension: timeouts of its own.
+pub(crate) const EXT_TIMEOUT: u32 = 16;
 
 /// What the entry's lock protects.
 #[derive(Default)]
@@ -49,7 +51,8 @@ pub(crate) struct Inner {
     pub(crate) proto: Proto,
     pub(crate) net: Option<Arc<Net>>,
     pub(crate) policy: Option<Arc<TimeoutPolicy>>,
-    pub(crate) helper: Option<Arc<str>>,
+    /// Name of the attached helper. Boxed, since few connections have one.
+    pub(crate) helper: Option<Box<Arc<str>>>,
     kin: Option<Box<Kin>>,
 }
 
@@ -128,15 +131,17 @@ pub(crate) struct Birth<'a> {
 /// A connection. Reached through a store's counted references.
 #[repr(C)]
 pub struct Conn<U = ()> {
-    // What every look-up reads, in the first cache line with the pool's count (8 bytes before); then the reply tuple and the protocol's state.
+    // What every look-up reads, in the first cache line with the pool's count (8 bytes before). What packets of established connections need
+    // besides is in the second, with the reply tuple; UDP needs no more than these two.
     status: AtomicU32,
     timeout: AtomicU32,
     zone: AtomicU32,
     net: AtomicU32,
     tuples: [[AtomicU64; 5]; 2],
-    inner: Mutex<Inner>,
     ext: Number32,
     mark: Number32,
+    stream_from: Number64,
+    inner: Mutex<Inner>,
     hashes: [AtomicU64; 2],
     counters: [[Number64; 2]; 2],
     start: Number64,
@@ -160,9 +165,10 @@ impl<U> Conn<U> {
             timeout: AtomicU32::new(0),
             zone: AtomicU32::new(0),
             net: AtomicU32::new(0),
-            inner: Mutex::new(Inner::default()),
             ext: Number32::new(0),
             mark: Number32::new(0),
+            stream_from: Number64::new(0),
+            inner: Mutex::new(Inner::default()),
             hashes: Default::default(),
             counters: Default::default(),
             start: Number64::new(0),
@@ -175,6 +181,7 @@ impl<U> Conn<U> {
 
     /// The tuple of packets in direction `dir`.
     #[must_use]
+    #[inline]
     pub fn tuple(&self, dir: Direction) -> Tuple {
         // Relaxed: holders of a reference see what publication released; others compare again after taking one.
         Tuple(std::array::from_fn(|i| {
@@ -190,6 +197,7 @@ impl<U> Conn<U> {
 
     /// The zone.
     #[must_use]
+    #[inline]
     pub fn zone(&self) -> Zone {
         Zone::unpack(self.zone.load(Ordering::Relaxed))
     }
@@ -208,6 +216,7 @@ impl<U> Conn<U> {
 
     /// Is `key` the key of the `dir` link, right now? A reader without a reference may be told about a mixture of two incarnations.
     #[must_use]
+    #[inline]
     pub fn matches(&self, dir: Direction, key: &Key) -> bool {
         self.tuple(dir).is(&key.tuple)
             && self.zone().id_for(dir) == key.zone
@@ -217,6 +226,7 @@ impl<U> Conn<U> {
 
     /// Status bits, see [`crate::status`].
     #[must_use]
+    #[inline]
     pub fn status(&self) -> u32 {
         // Acquire: CONFIRMED seen means the absolute deadline is seen too (pairs with `set_status`).
         self.status.load(order::status_read())
@@ -243,12 +253,14 @@ impl<U> Conn<U> {
 
     /// Is the bit set?
     #[must_use]
+    #[inline]
     pub fn has(&self, bit: u32) -> bool {
         self.status() & bit != 0
     }
 
     /// Linked and not yet judged dead.
     #[must_use]
+    #[inline]
     pub fn is_confirmed(&self) -> bool {
         self.has(status::CONFIRMED)
     }
@@ -274,8 +286,27 @@ impl<U> Conn<U> {
         }
     }
 
+    /// When what goes to and fro becomes a stream (UDP); `None` until its first packet was seen.
+    pub(crate) fn stream_from(&self) -> Option<Jiffies> {
+        let word = self.stream_from.load(Ordering::Relaxed);
+        (word != 0).then_some(Jiffies(word as u32))
+    }
+
+    pub(crate) fn set_stream_from(&self, j: Jiffies) {
+        // Any number of jiffies is possible, so that a bit above them says that there is one.
+        let word = 1 << 32 | u64::from(j.0);
+        self.stream_from.store(word, Ordering::Relaxed);
+    }
+
+    /// Gives a new connection timeouts of its own.
+    pub(crate) fn set_policy(&self, policy: Arc<TimeoutPolicy>) {
+        self.inner.lock().policy = Some(policy);
+        self.ext.fetch_or(EXT_TIMEOUT, Ordering::Relaxed);
+    }
+
     /// Has the deadline passed?
     #[must_use]
+    #[inline]
     pub fn is_expired(&self, now: Nanos) -> bool {
         self.deadline().until(Jiffies::at(now)) <= 0
     }
@@ -447,7 +478,7 @@ impl<U> Conn<U> {
     /// Name of the attached helper.
     #[must_use]
     pub fn helper(&self) -> Option<Arc<str>> {
-        self.inner.lock().helper.clone()
+        self.inner.lock().helper.as_deref().cloned()
     }
 
     /// Attaches a helper by name. Only new connections without one take one.
@@ -467,7 +498,7 @@ impl<U> Conn<U> {
 
     /// Attaches a helper to a new connection, whatever its status says.
     pub(crate) fn attach_helper(&self, name: Arc<str>) {
-        self.inner.lock().helper = Some(name);
+        self.inner.lock().helper = Some(Box::new(name));
         self.ext.fetch_or(EXT_HELPER, Ordering::Relaxed);
     }
 
@@ -484,8 +515,10 @@ impl<U> Conn<U> {
         self.timeout.store(0, Ordering::Relaxed);
         self.zone.store(b.zone.pack(), Ordering::Relaxed);
         self.net.store(b.net.id.0, Ordering::Relaxed);
-        self.ext.store(b.ext, Ordering::Relaxed);
+        let own_timeouts = if b.policy.is_some() { EXT_TIMEOUT } else { 0 };
+        self.ext.store(b.ext | own_timeouts, Ordering::Relaxed);
         self.mark.store(0, Ordering::Relaxed);
+        self.stream_from.store(0, Ordering::Relaxed);
         self.set_hash(Direction::Original, b.hash);
         for c in self.counters.iter().flatten() {
             c.store(0, Ordering::Relaxed);

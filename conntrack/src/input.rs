@@ -27,7 +27,18 @@ pub enum InputError {
 pub fn ip_rcv(frame: &[u8], family: Family) -> Result<&[u8], InputError> {
     match family {
         Family::Ipv4 => ipv4(frame),
-        Family::Ipv6 => ipv6(frame),
+        Family::Ipv6 => ipv6(frame, false),
+    }
+}
+
+/// The same for a packet that may have come by the loopback interface: the only one on which `ipv6_rcv` takes `::1`.
+///
+/// # Errors
+/// See [`InputError`].
+pub fn ip_rcv_local(frame: &[u8], family: Family) -> Result<&[u8], InputError> {
+    match family {
+        Family::Ipv4 => ipv4(frame),
+        Family::Ipv6 => ipv6(frame, true),
     }
 }
 
@@ -53,7 +64,7 @@ fn ipv4(p: &[u8]) -> Result<&[u8], InputError> {
     Ok(&p[..len])
 }
 
-fn ipv6(p: &[u8]) -> Result<&[u8], InputError> {
+fn ipv6(p: &[u8], local: bool) -> Result<&[u8], InputError> {
     const HOP_BY_HOP: u8 = 0;
     let header: &[u8; 40] = p.first_chunk().ok_or(InputError::Truncated)?;
     if header[0] >> 4 != 6 {
@@ -63,7 +74,7 @@ fn ipv6(p: &[u8]) -> Result<&[u8], InputError> {
     let loopback = |a: &[u8]| a[..15] == [0; 15] && a[15] == 1;
     // Multicast of no scope or of the interface's own never comes from a link, and multicast is nobody's source.
     let scopeless = dst[0] == 0xff && dst[1] & 15 <= 1;
-    if loopback(src) || loopback(dst) || scopeless || src[0] == 0xff {
+    if (!local && (loopback(src) || loopback(dst))) || scopeless || src[0] == 0xff {
         return Err(InputError::BadAddress);
     }
     let len = usize::from(u16::from_be_bytes([p[4], p[5]]));

@@ -29,12 +29,13 @@ impl Net {
     }
 
     /// A packet's tuple with what only the namespace knows of it: the source key of a PPTP call.
-    pub(crate) fn complete(&self, t: Tuple) -> Tuple {
+    #[inline]
+    pub(crate) fn complete(&self, mut t: Tuple) -> Tuple {
         if t.protonum() == ipproto::GRE {
-            self.keymap.complete(t)
-        } else {
-            t
+            // Only the word with the source key: every other packet's tuple stays in registers.
+            t.0[2] = self.keymap.complete(t).0[2];
         }
+        t
     }
 
     /// Counts a new entry, before it is allocated. Returns the count with it.

@@ -79,6 +79,7 @@ impl<'t, S: Store> SkbNfct<'t, S> {
 
     /// Packs a reference.
     #[must_use]
+    #[inline]
     pub fn new(store: &'t S, r: S::Ref<'t>, info: CtInfo) -> Self {
         let word = S::into_word(r);
         debug_assert!(
@@ -93,6 +94,7 @@ impl<'t, S: Store> SkbNfct<'t, S> {
 
     /// The entry, borrowed.
     #[must_use]
+    #[inline]
     pub fn conn(&self) -> Option<&Conn<S::User>> {
         let store = self.store?;
         // SAFETY: the word was packed by `new`; its reference is held until `self` is dropped or taken apart, and the result borrows `self`.
@@ -101,6 +103,7 @@ impl<'t, S: Store> SkbNfct<'t, S> {
 
     /// What the packet is to its connection; `None` when there is neither an entry nor the untracked mark.
     #[must_use]
+    #[inline]
     pub fn info(&self) -> Option<CtInfo> {
         if self.store.is_none() && self.word == 0 {
             None
@@ -110,12 +113,14 @@ impl<'t, S: Store> SkbNfct<'t, S> {
     }
 
     /// Replaces the ctinfo, keeps the entry.
+    #[inline]
     pub fn set_info(&mut self, info: CtInfo) {
         self.word = self.word & !INFOMASK | info as usize;
     }
 
     /// Takes the reference out.
     #[must_use]
+    #[inline]
     pub fn into_ref(self) -> Option<S::Ref<'t>> {
         let store = self.store?;
         let word = self.word & !INFOMASK;
@@ -126,6 +131,7 @@ impl<'t, S: Store> SkbNfct<'t, S> {
 
     /// Another counted reference to the same entry.
     #[must_use]
+    #[inline]
     pub fn to_ref(&self) -> Option<S::Ref<'t>> {
         let store = self.store?;
         // SAFETY: packed by `new`; the original is forgotten again, so `self` keeps its reference.
@@ -301,8 +307,9 @@ impl<'d, 't, S: Store> Packet<'d, 't, S> {
         self.reasons = [Some(Reason { protonum, what }), None];
     }
 
-    pub(crate) fn set_reasons(&mut self, r: [Option<Reason>; 2]) {
-        self.reasons = r;
+    /// What tracking reads and what it fills in.
+    pub(crate) fn parts(&mut self) -> (&[u8], &mut SkbNfct<'t, S>, &mut [Option<Reason>; 2]) {
+        (&self.data, &mut self.nfct, &mut self.reasons)
     }
 }
 

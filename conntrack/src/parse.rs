@@ -20,6 +20,7 @@ pub(crate) fn be32(data: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Protocol number and offset of the transport header of the IP packet that begins at `l3`.
+#[inline]
 pub(crate) fn l4proto(data: &[u8], l3: usize, family: Family) -> Option<(u8, usize)> {
     match family {
         Family::Ipv4 => {
@@ -65,6 +66,7 @@ fn skip_extensions(data: &[u8], mut at: usize, mut next: u8) -> Option<(u8, usiz
 }
 
 /// The tuple of the packet whose IP header is at `l3` and transport header at `l4` (`nf_ct_get_tuple`).
+#[inline]
 pub(crate) fn tuple(
     data: &[u8],
     l3: usize,

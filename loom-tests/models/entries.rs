@@ -82,6 +82,9 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "entries/cursor-and-a-replaced-entry",
+        fast_bound: 1,
+        full_bound: 2,
+        limit: 300,
         proves: "a walk that meets a line twice yields an entry as it was or as it is, if it is replaced in between",
         floor: 50,
         outcomes: &["as it was", "as it is"],

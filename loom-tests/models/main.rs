@@ -11,6 +11,7 @@ mod map;
 mod pool;
 mod rcu;
 mod resize;
+mod steps;
 mod table;
 mod walk;
 
@@ -35,6 +36,7 @@ const SHIPPED: &[&[Model]] = &[
     resize::MODELS,
     finish::MODELS,
     entries::MODELS,
+    steps::MODELS,
     map::MODELS,
     conntrack::MODELS,
 ];

@@ -19,14 +19,16 @@
 //! last drop  count 0 again: recycle(), then the slot is free
 //! ```
 
-use core::mem::{ManuallyDrop, MaybeUninit};
-use core::ops::Deref;
+use core::mem::MaybeUninit;
 
 use crate::mem::{AllocError, Zeroable};
 use crate::slab::{self, Slab, Slot};
 use crate::sync::{AtomicU32, UnsafeCell, check, order};
 
+mod reference;
+
 pub use crate::slab::{Exhausted, SlabStats};
+pub use reference::{Ref, Unique};
 
 /// What a pool stores.
 ///
@@ -72,6 +74,9 @@ pub const MAX_ENTRIES: u32 = slab::MAX_LIMIT;
 
 /// A bit of the link word that no handle has: the slot was constructed.
 const BUILT: u32 = 1 << 31;
+
+/// Bytes of a cache line, for prefetching.
+const LINE: usize = 64;
 
 /// A count above this is taken to be a leak of references on its way to an overflow. As far above it fit threads.
 const MAX_COUNT: u32 = i32::MAX as u32;
@@ -336,7 +341,8 @@ impl<T: Entry> Pool<T> {
     /// assert_eq!(found.unwrap().handle(), session.handle());
     /// assert!(pool.get_if(session.handle(), |s| s.0.load(Relaxed) == 8).is_none());
     /// ```
-    #[inline]
+    // Always: out of line, the reference would come back through memory, written in other pieces than it is read in.
+    #[inline(always)]
     pub fn get_if(&self, handle: u32, is_it: impl Fn(&T) -> bool) -> Option<Ref<'_, T>> {
         // SAFETY: the slot exists, and slots live as long as the slab.
         let slot = unsafe { self.slab.try_slot(handle)?.as_ref() };
@@ -347,8 +353,12 @@ impl<T: Entry> Pool<T> {
         if !is_it(unsafe { slot.value() }) {
             return None;
         }
-        self.raise(slot, handle)
-            .filter(|entry| is_it(entry) || check::mutant("pool:key-not-compared-again"))
+        let entry = self.raise(slot, handle)?;
+        if is_it(&entry) || check::mutant("pool:key-not-compared-again") {
+            Some(entry)
+        } else {
+            None
+        }
     }
 
     /// Raises the count if it is not zero.
@@ -404,6 +414,31 @@ impl<T: Entry> Pool<T> {
         }
     }
 
+    /// As [`peek`](Self::peek), for who holds a reference.
+    ///
+    /// # Safety
+    /// The handle belongs to an entry that is referred to while the result is used.
+    ///
+    /// ```
+    /// use nulls::pool::{Entry, Pool};
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    /// # #[derive(Default)]
+    /// # struct Session(AtomicU64);
+    /// # impl Entry for Session {}
+    /// let pool = Pool::<Session>::with_capacity(10);
+    /// let handle = pool.alloc().unwrap().publish().into_raw();
+    /// // SAFETY: the handle holds the reference that `into_raw` gave up.
+    /// unsafe { pool.peek_unchecked(handle) }.0.store(7, Relaxed);
+    /// // SAFETY: as above; it is taken back once.
+    /// drop(unsafe { pool.from_raw(handle) });
+    /// assert_eq!(pool.peek(handle).0.load(Relaxed), 7);
+    /// ```
+    #[inline]
+    pub unsafe fn peek_unchecked(&self, handle: u32) -> &T {
+        // SAFETY: referred to, so given out and constructed, and whoever took the reference has synchronised with that.
+        unsafe { self.slab.slot(handle).as_ref().value() }
+    }
+
     /// As [`peek`](Self::peek), but `None` when the pool never gave the handle out.
     ///
     /// ```
@@ -444,7 +479,11 @@ impl<T: Entry> Pool<T> {
     #[inline]
     pub fn prefetch(&self, handle: u32) {
         if let Some(slot) = self.slab.try_slot(handle) {
-            crate::prefetch::read(slot.as_ptr());
+            let slot = slot.as_ptr();
+            crate::prefetch::read(slot);
+            if size_of::<Counted<T>>() > LINE {
+                crate::prefetch::read(slot.cast::<u8>().wrapping_add(LINE));
+            }
         }
     }
 
@@ -536,221 +575,6 @@ fn check_count(count: u32) {
 #[inline(never)]
 fn overflow() -> ! {
     crate::sync::abort()
-}
-
-/// An entry that nobody can refer to yet. Dropping it gives it up.
-///
-/// ```
-/// use nulls::pool::{Entry, Pool};
-/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-/// # #[derive(Default)]
-/// # struct Session(AtomicU64);
-/// # impl Entry for Session {}
-/// let pool = Pool::<Session>::with_capacity(10);
-/// let new = pool.alloc().unwrap();
-/// new.0.store(7, Relaxed);
-/// let session = new.publish();
-/// assert_eq!(session.0.load(Relaxed), 7);
-/// ```
-#[must_use = "dropping it gives the entry up"]
-pub struct Unique<'a, T: Entry> {
-    pool: &'a Pool<T>,
-    slot: &'a Counted<T>,
-    handle: u32,
-}
-
-impl<'a, T: Entry> Unique<'a, T> {
-    /// The handle: not 0, and below 2^31.
-    ///
-    /// ```
-    /// use nulls::pool::{Entry, Pool};
-    /// #[derive(Default)]
-    /// struct Plain;
-    /// impl Entry for Plain {}
-    /// let pool = Pool::<Plain>::with_capacity(1);
-    /// let new = pool.alloc().unwrap();
-    /// let handle = new.handle();
-    /// assert_eq!(new.publish().handle(), handle);
-    /// ```
-    #[inline]
-    pub fn handle(&self) -> u32 {
-        self.handle
-    }
-
-    /// Makes the entry live: from here on [`Pool::try_get`] succeeds. Link it first.
-    ///
-    /// ```
-    /// use nulls::pool::{Entry, Pool};
-    /// use std::sync::atomic::AtomicU64;
-    /// # #[derive(Default)]
-    /// # struct Session(AtomicU64);
-    /// # impl Entry for Session {}
-    /// let pool = Pool::<Session>::with_capacity(10);
-    /// let new = pool.alloc().unwrap();
-    /// let handle = new.handle();
-    /// let session = new.publish();
-    /// assert_eq!(pool.try_get(handle).unwrap().handle(), session.handle());
-    /// ```
-    #[inline]
-    pub fn publish(self) -> Ref<'a, T> {
-        let this = ManuallyDrop::new(self);
-        this.slot.refs.store(1, order::pool_publish());
-        Ref {
-            pool: this.pool,
-            slot: this.slot,
-            handle: this.handle,
-        }
-    }
-}
-
-impl<T: Entry> Deref for Unique<'_, T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: `alloc` constructed the slot or found it constructed, under the lock that passed it on.
-        unsafe { self.slot.value() }
-    }
-}
-
-impl<T: Entry> Drop for Unique<'_, T> {
-    fn drop(&mut self) {
-        self.pool.recycle(self.slot, self.handle);
-    }
-}
-
-impl<T: Entry + core::fmt::Debug> core::fmt::Debug for Unique<'_, T> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Unique")
-            .field("handle", &self.handle)
-            .field("value", &**self)
-            .finish()
-    }
-}
-
-/// A counted reference to an entry. The entry stays what it is until the last reference is dropped.
-///
-/// ```
-/// use nulls::pool::{Entry, Pool};
-/// use std::sync::atomic::AtomicU64;
-/// # #[derive(Default)]
-/// # struct Session(AtomicU64);
-/// # impl Entry for Session {}
-/// let pool = Pool::<Session>::with_capacity(10);
-/// let session = pool.alloc().unwrap().publish();
-/// let other = session.clone();
-/// assert_eq!(session.count(), 2);
-/// drop(other);
-/// assert_eq!(session.count(), 1);
-/// ```
-#[must_use = "dropping it gives the reference back"]
-pub struct Ref<'a, T: Entry> {
-    pool: &'a Pool<T>,
-    slot: &'a Counted<T>,
-    handle: u32,
-}
-
-impl<T: Entry> Ref<'_, T> {
-    /// The handle: not 0, and below 2^31.
-    ///
-    /// ```
-    /// use nulls::pool::{Entry, Pool};
-    /// #[derive(Default)]
-    /// struct Plain;
-    /// impl Entry for Plain {}
-    /// let pool = Pool::<Plain>::with_capacity(1);
-    /// let entry = pool.alloc().unwrap().publish();
-    /// assert_eq!(pool.try_get(entry.handle()).unwrap().count(), 2);
-    /// ```
-    #[inline]
-    pub fn handle(&self) -> u32 {
-        self.handle
-    }
-
-    /// How many references there are; others may take and drop theirs meanwhile.
-    ///
-    /// ```
-    /// use nulls::pool::{Entry, Pool};
-    /// use std::sync::atomic::AtomicU64;
-    /// # #[derive(Default)]
-    /// # struct Session(AtomicU64);
-    /// # impl Entry for Session {}
-    /// let pool = Pool::<Session>::with_capacity(10);
-    /// let session = pool.alloc().unwrap().publish();
-    /// let _other = session.clone();
-    /// assert_eq!(session.count(), 2);
-    /// ```
-    #[inline]
-    pub fn count(&self) -> u32 {
-        self.slot.refs.load(order::pool_look())
-    }
-
-    /// Gives the reference away without dropping it: to be taken back by [`Pool::from_raw`].
-    ///
-    /// ```
-    /// use nulls::pool::{Entry, Pool};
-    /// use std::sync::atomic::AtomicU64;
-    /// # #[derive(Default)]
-    /// # struct Session(AtomicU64);
-    /// # impl Entry for Session {}
-    /// let pool = Pool::<Session>::with_capacity(10);
-    /// let handle = pool.alloc().unwrap().publish().into_raw();
-    /// assert_eq!(pool.stats().used, 1, "it is still counted");
-    /// // SAFETY: from `into_raw`, once.
-    /// drop(unsafe { pool.from_raw(handle) });
-    /// assert_eq!(pool.stats().used, 0);
-    /// ```
-    #[inline]
-    pub fn into_raw(self) -> u32 {
-        ManuallyDrop::new(self).handle
-    }
-}
-
-impl<T: Entry> Deref for Ref<'_, T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: published, and taking the reference synchronised with that.
-        unsafe { self.slot.value() }
-    }
-}
-
-impl<T: Entry> Clone for Ref<'_, T> {
-    #[inline]
-    fn clone(&self) -> Self {
-        check_count(self.slot.refs.fetch_add(1, order::pool_clone()));
-        Self {
-            pool: self.pool,
-            slot: self.slot,
-            handle: self.handle,
-        }
-    }
-}
-
-impl<T: Entry> Drop for Ref<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        if check::mutant("pool:recycle-before-last") && self.count() == 1 {
-            self.pool.recycle(self.slot, self.handle);
-            self.slot.refs.fetch_sub(1, order::pool_put());
-            return;
-        }
-        if self.slot.refs.fetch_sub(1, order::pool_put()) == 1 {
-            // Reads the zero just written, and with it acquires what every decrement released.
-            self.slot.refs.load(order::pool_last());
-            self.pool.recycle(self.slot, self.handle);
-        }
-    }
-}
-
-impl<T: Entry + core::fmt::Debug> core::fmt::Debug for Ref<'_, T> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Ref")
-            .field("handle", &self.handle)
-            .field("value", &**self)
-            .finish()
-    }
 }
 
 #[cfg(all(test, not(nulls_loom)))]

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::io::Write;
+use std::net::Ipv6Addr;
 
 use serde_json::Value;
 use support::packets::{A, B, dialogue, ethernet, pcap, pcapng, record, udp4};
@@ -267,6 +268,32 @@ fn broken_packets_are_counted_not_followed() {
     assert!(
         stderr(&output).contains("5 packets: 2 none (broken IP header), 3 not IP"),
         "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn captures_of_the_loopback_interface_have_their_ipv6() {
+    let own = Ipv6Addr::LOCALHOST.octets();
+    let datagram = |from: [u8; 2], to: [u8; 2]| {
+        let mut p = vec![0x60, 0, 0, 0, 0, 8, 17, 64];
+        p.extend([own, own].concat());
+        p.extend([from, to].concat());
+        p.extend([0, 8, 0, 0]);
+        ethernet(&p, &[])
+    };
+    let packets = [
+        (SECOND, datagram([0x13, 0x88], [0, 53])),
+        (SECOND, datagram([0, 53], [0x13, 0x88])),
+    ];
+    let output = nct(
+        &["list", "--sysctl", "checksum=0", "-"],
+        Some(&pcap(1, &packets)),
+    );
+    assert!(
+        stdout(&output).contains("src=::1 dst=::1 sport=5000 dport=53 src=::1"),
+        "{}{}",
+        stdout(&output),
         stderr(&output)
     );
 }

@@ -5,7 +5,7 @@
 
 use crate::checksum;
 use crate::clock::Jiffies;
-use crate::conn::{Conn, Inner};
+use crate::conn::{Conn, EXT_TIMEOUT};
 use crate::ctnetlink::ProtoRecord;
 use crate::net::Net;
 use crate::packet::Hook;
@@ -31,8 +31,6 @@ pub(crate) enum Proto {
     None,
     /// Windows and state.
     Tcp(tcp::Tcp),
-    /// When a stream may begin.
-    Udp(Jiffies),
     /// Tags and state.
     Sctp(sctp::Sctp),
     /// Timeouts: unanswered, answered.
@@ -42,7 +40,7 @@ pub(crate) enum Proto {
 impl Proto {
     pub(crate) fn info(&self) -> ProtoInfo {
         match self {
-            Self::None | Self::Udp(_) => ProtoInfo::None,
+            Self::None => ProtoInfo::None,
             Self::Tcp(t) => t.info(),
             Self::Sctp(s) => s.info(),
             Self::Gre([t, s]) => ProtoInfo::Gre {
@@ -134,7 +132,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) hook: Hook,
     /// The transport checksum needs no check.
     pub(crate) checksum_ok: bool,
-    pub(crate) reasons: [Option<Reason>; 2],
+    pub(crate) reasons: &'a mut [Option<Reason>; 2],
 }
 
 impl<'a> Ctx<'a> {
@@ -149,7 +147,7 @@ impl<'a> Ctx<'a> {
             protonum: self.protonum,
             what,
         };
-        match &mut self.reasons {
+        match self.reasons {
             [first @ None, _] => *first = Some(reason),
             [_, second] => *second = Some(reason),
         }
@@ -172,6 +170,15 @@ impl<'a> Ctx<'a> {
                 .and_then(|p| p.get(s))
                 .unwrap_or_else(|| self.knob(s)),
         )
+    }
+
+    /// As [`timeout`](Self::timeout), without the entry's lock where the connection has none of its own.
+    pub(crate) fn timeout_of<U>(&self, c: &Conn<U>, s: Sysctl) -> Jiffies {
+        if c.has_ext(EXT_TIMEOUT) {
+            self.timeout(c.inner().policy.as_deref(), s)
+        } else {
+            self.timeout(None, s)
+        }
     }
 
     /// Are checksums to be verified here?
@@ -228,6 +235,5 @@ pub(crate) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
 
 /// One timeout for everything.
 fn simple<U>(cx: &Ctx<'_>, c: &Conn<U>, info: CtInfo, s: Sysctl) {
-    let inner: &Inner = &c.inner();
-    cx.refresh(c, info, cx.timeout(inner.policy.as_deref(), s));
+    cx.refresh(c, info, cx.timeout_of(c, s));
 }

@@ -1,6 +1,6 @@
 //! UDP and UDP-Lite (`nf_conntrack_proto_udp.c`).
 
-use super::{Ctx, Outcome, Proto};
+use super::{Ctx, Outcome};
 use crate::clock::Jiffies;
 use crate::conn::Conn;
 use crate::events;
@@ -36,26 +36,18 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
         return cx.invalid(w);
     }
     let st = c.status();
-    let (stream_from, unreplied, replied) = {
-        let mut inner = c.inner();
-        if st & CONFIRMED == 0 {
-            inner.proto = Proto::Udp(cx.now.plus(Jiffies::secs(2)));
-        }
-        let from = if let Proto::Udp(from) = inner.proto {
-            from
-        } else {
-            cx.now
-        };
-        let policy = inner.policy.as_deref();
-        (
-            from,
-            cx.timeout(policy, Sysctl::UdpTimeout),
-            cx.timeout(policy, Sysctl::UdpTimeoutStream),
-        )
-    };
+    if st & CONFIRMED == 0 {
+        c.set_stream_from(cx.now.plus(Jiffies::secs(2)));
+    }
     // A question and its answer are no stream; what still talks two seconds after it began is.
-    let is_stream = st & SEEN_REPLY != 0 && stream_from.until(cx.now) < 0;
-    cx.refresh(c, info, if is_stream { replied } else { unreplied });
+    let is_stream =
+        st & SEEN_REPLY != 0 && c.stream_from().is_some_and(|from| from.until(cx.now) < 0);
+    let knob = if is_stream {
+        Sysctl::UdpTimeoutStream
+    } else {
+        Sysctl::UdpTimeout
+    };
+    cx.refresh(c, info, cx.timeout_of(c, knob));
     if is_stream && st & (NAT_CLASH | ASSURED) == 0 && c.set_status(ASSURED) {
         c.note(events::mask::ASSURED);
     }

@@ -136,6 +136,7 @@ impl<U: Send + Sync> NullsStore<U> {
     }
 
     /// What a look-up may tell of what it found.
+    #[inline(always)]
     fn visible<'a>(
         (r, dir): (NullsRef<'a, U>, Direction),
         key: &Key,
@@ -240,12 +241,17 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
         r.0.count()
     }
 
+    #[inline]
     fn find(&self, hash: u64, key: &Key) -> Option<(Self::Ref<'_>, Direction)> {
         let guard = rcu::pin();
-        let found = self.table.find(&guard, hash, |x| {
-            self.get(x, key).map(|r| (r, Direction::from_bit(x)))
+        // A handle keeps the reference on its way out, because it fits in a register.
+        let x = self.table.find(&guard, hash, |x| {
+            self.get(x, key)?.0.into_raw();
+            Some(x)
         })?;
-        Self::visible(found, key)
+        // SAFETY: the reference that the closure gave away, when it was called for the last time.
+        let found = NullsRef(unsafe { self.pool.from_raw(x >> 1) });
+        Self::visible((found, Direction::from_bit(x)), key)
     }
 
     fn find_many<'a>(
@@ -266,11 +272,15 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
                 &hashes[..slice.len()],
                 |x| self.pool.prefetch(x >> 1),
                 |i, x| {
-                    let r = self.get(x, &slice[i].key)?;
-                    Some((r, Direction::from_bit(x)))
+                    self.get(x, &slice[i].key)?.0.into_raw();
+                    Some(x)
                 },
                 |i, hit| {
-                    let hit = hit.and_then(|h| Self::visible(h, &slice[i].key));
+                    let hit = hit.and_then(|x| {
+                        // SAFETY: as in `find`.
+                        let found = NullsRef(unsafe { self.pool.from_raw(x >> 1) });
+                        Self::visible((found, Direction::from_bit(x)), &slice[i].key)
+                    });
                     found(n * SLICE + i, hit);
                 },
             );
@@ -413,7 +423,8 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
     }
 
     unsafe fn peek_word(&self, word: usize) -> &Conn<U> {
-        &self.pool.peek((word >> 3) as u32).0
+        // SAFETY: the word keeps a reference, by this function's contract.
+        &unsafe { self.pool.peek_unchecked((word >> 3) as u32) }.0
     }
 }
 

@@ -5,16 +5,17 @@
 //! found, or is being deleted, is looked up again, since an earlier packet of the burst may have changed that.
 
 use super::Tracker;
-use crate::packet::{Hook, Packet, Verdict};
+use crate::packet::{Hook, Packet, SkbNfct, Verdict};
 use crate::parse;
 use crate::store::Store;
 use crate::tuple::Direction;
-use crate::zone::Link;
+use crate::zone::{Key, Link};
 
 /// What was found for a packet before its turn.
-pub(super) struct Hint<R> {
-    pub(super) link: Link,
-    pub(super) found: Option<(R, Direction)>,
+pub(super) struct Hint<'h, 't, S: Store> {
+    pub(super) link: &'h Link,
+    /// As [`Tracker::found`] packs it.
+    pub(super) found: SkbNfct<'t, S>,
 }
 
 /// Packets that are looked up together: more do not fit in a processor's buffers, and their entries must stay near until it is their turn.
@@ -45,36 +46,43 @@ impl<S: Store> Tracker<S> {
     ) {
         let mut links = Vec::with_capacity(BURST.min(packets.len()));
         for burst in packets.chunks_mut(BURST) {
-            let mut hints: [Option<Hint<S::Ref<'t>>>; BURST] = [const { None }; BURST];
-            let mut which = [0; BURST];
+            let mut hits: [SkbNfct<'t, S>; BURST] = [const { SkbNfct::NONE }; BURST];
+            // Which of the links is the packet's, if any.
+            let mut which = [None; BURST];
             links.clear();
             for (i, pkt) in burst.iter().enumerate() {
-                if let Some(link) = self.foresee(pkt) {
-                    which[links.len()] = i;
-                    links.push(link);
+                if let Some(key) = self.foresee(pkt) {
+                    which[i] = Some(links.len());
+                    links.push(Link { hash: 0, key });
                 }
             }
+            self.core.hasher.hash_all(&mut links);
             self.core.store.find_many(&links, &mut |n, found| {
-                hints[which[n]] = Some(Hint {
-                    link: links[n],
-                    found,
-                });
+                if let Some((entry, dir)) = found {
+                    hits[n] = self.found(entry, dir);
+                }
             });
-            for (pkt, hint) in burst.iter_mut().zip(&mut hints) {
-                let verdict = self.track_found(pkt, hook, hint.take());
+            for (pkt, which) in burst.iter_mut().zip(which) {
+                let hint = which.map(|n| Hint {
+                    link: &links[n],
+                    found: std::mem::replace(&mut hits[n], SkbNfct::NONE),
+                });
+                let verdict = self.track_found(pkt, hook, hint);
                 each(self, pkt, verdict);
             }
         }
     }
 
-    /// Key and hash under which a packet will be looked up, if it will be.
-    fn foresee(&self, pkt: &Packet<'_, '_, S>) -> Option<Link> {
+    /// The key under which a packet will be looked up, if it will be.
+    #[inline]
+    fn foresee(&self, pkt: &Packet<'_, '_, S>) -> Option<Key> {
         if pkt.nfct().info().is_some() {
             return None;
         }
         let (protonum, l4) = parse::l4proto(pkt.data(), 0, pkt.family())?;
         let tuple = parse::tuple(pkt.data(), 0, l4, pkt.family(), protonum)?;
         let zone = super::ingress::zone_of(pkt.template.as_deref(), pkt.mark);
-        Some(self.link(self.net.complete(tuple), zone, Direction::Original))
+        let tuple = self.net.complete(tuple);
+        Some(Key::new(tuple, zone, Direction::Original, self.net.id))
     }
 }

@@ -3,7 +3,7 @@
 use super::Tracker;
 use super::batch::Hint;
 use crate::clock::{Jiffies, Nanos};
-use crate::conn::{Birth, EXT_ACCT, EXT_ECACHE, EXT_TSTAMP};
+use crate::conn::{Birth, Conn, EXT_ACCT, EXT_ECACHE, EXT_TSTAMP};
 use crate::events;
 use crate::nat;
 use crate::packet::{Hook, Packet, SkbNfct, Verdict};
@@ -23,9 +23,6 @@ use std::sync::atomic::Ordering;
 /// The table is full and nothing could be evicted.
 struct TableFull;
 
-/// What a packet was found to be: its handle, and the verdict.
-type Found<'t, S> = (Verdict, SkbNfct<'t, S>);
-
 impl<S: Store> Tracker<S> {
     /// Finds out what connection a packet belongs to, or begins one (`nf_conntrack_in`), at PRE_ROUTING or LOCAL_OUT. Afterwards
     /// [`Packet::state`], [`Packet::conn`], [`Packet::direction`] and [`Packet::reason`] tell the result.
@@ -37,156 +34,185 @@ impl<S: Store> Tracker<S> {
     }
 
     /// As [`Tracker::track`]; `hint` is what an earlier look-up found.
+    #[inline]
     pub(super) fn track_found<'t>(
         &'t self,
         pkt: &mut Packet<'_, 't, S>,
         hook: Hook,
-        hint: Option<Hint<S::Ref<'t>>>,
+        hint: Option<Hint<'_, 't, S>>,
     ) -> Verdict {
         if pkt.nfct().info().is_some() {
             // The second pass of a looped packet, or not to be tracked.
             return Verdict::Accept;
         }
         let template = pkt.template.take();
-        if hook == Hook::LocalOut && is_fragment(pkt.data(), pkt.family()) {
+        let (family, now, checksum_ok) = (pkt.family(), pkt.now(), pkt.checksum_ok);
+        let zone = zone_of(template.as_deref(), pkt.mark);
+        let (data, nfct, reasons) = pkt.parts();
+        if hook == Hook::LocalOut && is_fragment(data, family) {
             return Verdict::Accept;
         }
-        let Some((protonum, l4)) = parse::l4proto(pkt.data(), 0, pkt.family()) else {
+        let Some((protonum, l4)) = parse::l4proto(data, 0, family) else {
             self.net.stats.inc(Stat::Invalid);
             return Verdict::Accept;
         };
+        // Formed here, where all that it is made of is in registers.
+        let formed;
+        let (link, early) = match hint {
+            Some(hint) => (Some(hint.link), hint.found),
+            None => {
+                formed = parse::tuple(data, 0, l4, family, protonum)
+                    .map(|t| self.link(self.net.complete(t), zone, Direction::Original));
+                (formed.as_ref(), SkbNfct::NONE)
+            }
+        };
+        *reasons = [None; 2];
         let mut cx = Ctx {
             net: &self.net,
-            data: pkt.data(),
-            family: pkt.family(),
+            data,
+            family,
             protonum,
             l4,
-            now: Jiffies::at(pkt.now()),
+            now: Jiffies::at(now),
             hook,
-            checksum_ok: pkt.checksum_ok,
-            reasons: [None; 2],
+            checksum_ok,
+            reasons,
         };
-        let zone = zone_of(template.as_deref(), pkt.mark);
-        let (verdict, nfct) = self.follow(&mut cx, template.as_deref(), zone, pkt.now(), hint);
-        let reasons = cx.reasons;
-        pkt.set_nfct(nfct);
-        pkt.set_reasons(reasons);
-        verdict
+        self.follow(&mut cx, template.as_deref(), zone, now, link, early, nfct)
     }
 
+    /// `link` is what the packet is looked up by, `None` if no tuple can be formed; `early` what was found by it before the packet's turn.
+    #[inline(always)]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "half of `track_found`, which is nobody else's"
+    )]
     fn follow<'t>(
         &'t self,
         cx: &mut Ctx<'_>,
         tmpl: Option<&Template>,
         zone: Zone,
         now: Nanos,
-        mut hint: Option<Hint<S::Ref<'t>>>,
-    ) -> Found<'t, S> {
+        link: Option<&Link>,
+        mut early: SkbNfct<'t, S>,
+        nfct: &mut SkbNfct<'t, S>,
+    ) -> Verdict {
         if matches!(cx.protonum, ipproto::ICMP | ipproto::ICMPV6) {
             let related = match icmp::before(cx) {
                 Before::Query => None,
-                Before::Untracked => return (Verdict::Accept, SkbNfct::UNTRACKED),
+                Before::Untracked => {
+                    *nfct = SkbNfct::UNTRACKED;
+                    return Verdict::Accept;
+                }
                 Before::Error(inner) => Some(self.related(cx, inner, zone, now)),
                 Before::Invalid => Some(None),
             };
             if let Some(related) = related {
-                if related.is_none() {
-                    self.net.stats.inc(Stat::Error);
+                match related {
+                    Some(related) => *nfct = related,
+                    None => self.net.stats.inc(Stat::Error),
                 }
-                return (Verdict::Accept, related.unwrap_or(SkbNfct::NONE));
+                return Verdict::Accept;
             }
         }
+        let Some(link) = link else {
+            self.net.stats.inc(Stat::Invalid);
+            return Verdict::Accept;
+        };
         loop {
-            let (entry, info) = match self.resolve(cx, tmpl, zone, now, hint.take()) {
-                Ok(Some(found)) => found,
-                Ok(None) => {
-                    self.net.stats.inc(Stat::Invalid);
-                    return (Verdict::Accept, SkbNfct::NONE);
-                }
+            let early = std::mem::replace(&mut early, SkbNfct::NONE);
+            let mut found = match self.resolve(link, tmpl, zone, now, early) {
+                Ok(found) => found,
                 Err(TableFull) => {
                     self.net.stats.inc(Stat::Drop);
-                    return (Verdict::Drop, SkbNfct::NONE);
+                    return Verdict::Drop;
                 }
             };
-            match proto::packet(cx, &entry, info) {
+            let (Some(c), Some(info)) = (found.conn(), found.info()) else {
+                self.net.stats.inc(Stat::Invalid);
+                return Verdict::Accept;
+            };
+            match proto::packet(cx, c, info) {
                 Outcome::Accept => {}
                 Outcome::Invalid => {
                     self.net.stats.inc(Stat::Invalid);
-                    return (Verdict::Accept, SkbNfct::NONE);
+                    return Verdict::Accept;
                 }
                 Outcome::Reopen => {
-                    if self.delete(&entry, now) {
+                    if found.into_ref().is_some_and(|e| self.delete(&e, now)) {
                         continue;
                     }
                     self.net.stats.inc(Stat::Invalid);
                     self.net.stats.inc(Stat::Drop);
-                    return (Verdict::Drop, SkbNfct::NONE);
+                    return Verdict::Drop;
                 }
                 Outcome::KillAcct => {
-                    cx.account(&entry, info);
-                    self.delete(&entry, now);
+                    cx.account(c, info);
+                    if let Some(entry) = found.into_ref() {
+                        self.delete(&entry, now);
+                        found = SkbNfct::new(&self.core.store, entry, info);
+                    } else {
+                        found = SkbNfct::NONE;
+                    }
                 }
             }
             // Only now: the protocol saw the first answer with the bit still clear.
-            if info == CtInfo::EstablishedReply && !entry.has(SEEN_REPLY) {
-                entry.set_status(SEEN_REPLY);
-                entry.note(events::mask::REPLY);
+            if info == CtInfo::EstablishedReply
+                && let Some(c) = found.conn()
+                && !c.has(SEEN_REPLY)
+            {
+                c.set_status(SEEN_REPLY);
+                c.note(events::mask::REPLY);
             }
-            return (Verdict::Accept, SkbNfct::new(&self.core.store, entry, info));
+            *nfct = found;
+            return Verdict::Accept;
         }
     }
 
-    /// The entry of the packet's tuple, found or made, and what the packet is to it (`resolve_normal_ct`). `None`: no tuple can be formed.
+    /// The entry of the packet's tuple, found or made, and what the packet is to it (`resolve_normal_ct`). `early` is what was found before the
+    /// packet's turn. `SkbNfct::NONE`: the tuple has no inverse.
+    #[inline(always)]
     fn resolve<'t>(
         &'t self,
-        cx: &Ctx<'_>,
+        link: &Link,
         tmpl: Option<&Template>,
         zone: Zone,
         now: Nanos,
-        hint: Option<Hint<S::Ref<'t>>>,
-    ) -> Result<Option<(S::Ref<'t>, CtInfo)>, TableFull> {
-        let (link, early) = match hint {
-            Some(hint) => (hint.link, hint.found),
-            None => {
-                let tuple = parse::tuple(cx.data, 0, cx.l4, cx.family, cx.protonum);
-                let Some(tuple) = tuple else {
-                    return Ok(None);
-                };
-                (
-                    self.link(self.net.complete(tuple), zone, Direction::Original),
-                    None,
-                )
-            }
-        };
+        early: SkbNfct<'t, S>,
+    ) -> Result<SkbNfct<'t, S>, TableFull> {
         // What was found early may be gone by now.
-        let early = early.filter(|(entry, _)| !entry.has(DYING) && !entry.is_expired(now));
-        if let Some((entry, dir)) = early.or_else(|| self.find_either(&link, zone, now)) {
-            let st = entry.status();
-            let info = if dir == Direction::Reply {
-                CtInfo::EstablishedReply
-            } else if st & SEEN_REPLY != 0 {
+        let is_good = |c: &Conn<S::User>| !c.has(DYING) && !c.is_expired(now);
+        let mut found = early;
+        if !found.conn().is_some_and(is_good) {
+            found = self.look(link, zone, now);
+        }
+        let Some(c) = found.conn() else {
+            let Some(entry) = self.create(link, tmpl, zone, now)? else {
+                return Ok(SkbNfct::NONE);
+            };
+            let info = if entry.has(EXPECTED) {
+                CtInfo::Related
+            } else {
+                CtInfo::New
+            };
+            return Ok(SkbNfct::new(&self.core.store, entry, info));
+        };
+        if found.info() != Some(CtInfo::EstablishedReply) {
+            let st = c.status();
+            let info = if st & SEEN_REPLY != 0 {
                 CtInfo::Established
             } else if st & EXPECTED != 0 {
                 CtInfo::Related
             } else {
                 CtInfo::New
             };
-            return Ok(Some((entry, info)));
+            found.set_info(info);
         }
-        Ok(self.create(&link, tmpl, zone, now)?.map(|entry| {
-            let expected = entry.has(EXPECTED);
-            (
-                entry,
-                if expected {
-                    CtInfo::Related
-                } else {
-                    CtInfo::New
-                },
-            )
-        }))
+        Ok(found)
     }
 
     /// A new entry, not yet in the table (`init_conntrack`). `None`: its tuple has no inverse.
+    #[inline(never)]
     fn create<'t>(
         &'t self,
         link: &Link,
@@ -283,6 +309,7 @@ impl<S: Store> Tracker<S> {
     }
 
     /// Key and hash of a tuple in this namespace.
+    #[inline]
     pub(super) fn link(&self, tuple: Tuple, zone: Zone, dir: Direction) -> Link {
         let key = Key::new(tuple, zone, dir, self.net.id);
         Link {

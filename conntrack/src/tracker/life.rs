@@ -4,7 +4,7 @@ use super::{ChangeError, Tracker};
 use crate::clock::{Jiffies, Nanos};
 use crate::conn::{Conn, EXT_HELPER};
 use crate::helper::pptp;
-use crate::packet::Packet;
+use crate::packet::{Packet, SkbNfct};
 use crate::policy::TimeoutPolicy;
 use crate::stats::Stat;
 use crate::status::{CONFIRMED, CtInfo, DYING, FIXED_TIMEOUT, NAT_CLASH};
@@ -19,33 +19,42 @@ impl<S: Store> Tracker<S> {
     /// Looks a connection up by one of its tuples (`nf_conntrack_find_get`): under the zone's id for the original direction, then for the reply.
     #[must_use]
     pub fn find(&self, tuple: &Tuple, zone: Zone, now: Nanos) -> Option<(S::Ref<'_>, Direction)> {
-        self.find_either(&self.link(*tuple, zone, Direction::Original), zone, now)
+        let found = self.look(&self.link(*tuple, zone, Direction::Original), zone, now);
+        let dir = found.info()?.dir();
+        Some((found.into_ref()?, dir))
     }
 
-    /// As [`Tracker::find`], `link` being that of the original direction's zone.
-    pub(super) fn find_either(
-        &self,
-        link: &Link,
-        zone: Zone,
-        now: Nanos,
-    ) -> Option<(S::Ref<'_>, Direction)> {
-        let reply_zone = zone.id_for(Direction::Reply);
-        self.find_link(link, now).or_else(|| {
-            if reply_zone == link.key.zone {
-                return None;
-            }
-            self.find_link(&self.link(link.key.tuple, zone, Direction::Reply), now)
-        })
+    /// As [`Tracker::find`], `link` being that of the original direction's zone. The result is as [`Tracker::found`] packs it.
+    #[inline]
+    pub(super) fn look<'t>(&'t self, link: &Link, zone: Zone, now: Nanos) -> SkbNfct<'t, S> {
+        let found = self.look_once(link, now);
+        if found.conn().is_some() || zone.id_for(Direction::Reply) == link.key.zone {
+            return found;
+        }
+        self.look_once(&self.link(link.key.tuple, zone, Direction::Reply), now)
     }
 
     /// One look into the table. An expired entry is deleted by whoever meets it.
-    fn find_link(&self, link: &Link, now: Nanos) -> Option<(S::Ref<'_>, Direction)> {
-        let (entry, dir) = self.core.store.find(link.hash, &link.key)?;
-        if entry.is_expired(now) {
-            self.delete_expired(&entry, now);
-            return None;
+    fn look_once<'t>(&'t self, link: &Link, now: Nanos) -> SkbNfct<'t, S> {
+        match self.core.store.find(link.hash, &link.key) {
+            Some((entry, dir)) if !entry.is_expired(now) => self.found(entry, dir),
+            Some((expired, _)) => {
+                self.delete_expired(&expired, now);
+                SkbNfct::NONE
+            }
+            None => SkbNfct::NONE,
         }
-        Some((entry, dir))
+    }
+
+    /// Packs what was found into two registers. `New` stands for the original direction: what the entry is to a packet is found out when it is the
+    /// packet's turn.
+    #[inline]
+    pub(super) fn found<'t>(&'t self, entry: S::Ref<'t>, dir: Direction) -> SkbNfct<'t, S> {
+        let info = match dir {
+            Direction::Original => CtInfo::New,
+            Direction::Reply => CtInfo::EstablishedReply,
+        };
+        SkbNfct::new(&self.core.store, entry, info)
     }
 
     /// Would the answers to `tuple` be taken for those of another connection than `ignored` (`nf_nat_used_tuple`)? One that began with the same
@@ -55,10 +64,11 @@ impl<S: Store> Tracker<S> {
             return false;
         };
         let link = self.link(reply, ignored.zone(), Direction::Reply);
-        let Some((other, _)) = self.find_link(&link, now) else {
+        let other = self.look_once(&link, now);
+        let Some(other) = other.conn() else {
             return false;
         };
-        if std::ptr::eq::<Conn<S::User>>(&*other, ignored)
+        if std::ptr::eq::<Conn<S::User>>(other, ignored)
             || other.key(Direction::Original) == ignored.key(Direction::Original)
         {
             return false;
@@ -147,7 +157,7 @@ impl<S: Store> Tracker<S> {
         if conn.is_confirmed() {
             return false;
         }
-        conn.inner().policy = Some(Arc::clone(policy));
+        conn.set_policy(Arc::clone(policy));
         let first = match conn.tuple(Direction::Original).protonum() {
             ipproto::ICMP => Sysctl::IcmpTimeout,
             ipproto::ICMPV6 => Sysctl::Icmpv6Timeout,

@@ -1,7 +1,7 @@
 //! Packets that general parsers refuse, and packets that are no packets.
 
 use super::support::*;
-use nulls_conntrack::input::{InputError, ip_rcv};
+use nulls_conntrack::input::{InputError, ip_rcv, ip_rcv_local};
 use nulls_conntrack::{Family, Hook, Packet, PacketState, Store, Tracker};
 use proptest::prelude::*;
 
@@ -158,6 +158,13 @@ fn hop_by_hop_options_are_read_before_anything_else() {
         Err(InputError::BadAddress),
         "multicast as source"
     );
+    assert_eq!(ip_rcv_local(&p, Family::Ipv6), Err(InputError::BadAddress));
+    let own = std::net::Ipv6Addr::LOCALHOST.octets();
+    let mut p = udp(C6, 1, D6, 2, 3);
+    p[8..24].copy_from_slice(&own);
+    p[24..40].copy_from_slice(&own);
+    assert_eq!(ip_rcv(&p, Family::Ipv6), Err(InputError::BadAddress));
+    assert_eq!(ip_rcv_local(&p, Family::Ipv6), Ok(&p[..]));
 }
 
 proptest! {

@@ -10,6 +10,7 @@
 use super::{Table, nulls, ticket};
 use crate::rcu::Guard;
 use crate::scale::{interval_start, reciprocal_scale};
+use crate::sync::check::mutant;
 use crate::sync::order;
 use alloc::vec::Vec;
 use core::ops::{Bound, RangeBounds};
@@ -223,13 +224,14 @@ fn walk(head: &Line, out: &mut Vec<u32>) -> bool {
         line = unsafe { &*link };
     };
     let whole = if core::ptr::eq(line, head) {
-        ticket::complete(head, end)
+        ticket::complete(head, end) || mutant("steps:skip-complete")
     } else {
         // Relaxed as in `complete`: whoever saw a write of the walk's time, with Acquire, sees the lock's taking too.
-        seen & (ticket::LOCK | ticket::MOVED) == 0
-            && head.ticket.load(order::ticket_again()) == seen
+        mutant("steps:keep-a-disturbed-walk")
+            || seen & (ticket::LOCK | ticket::MOVED) == 0
+                && head.ticket.load(order::ticket_again()) == seen
     };
-    if !whole {
+    if !whole && !mutant("steps:keep-what-was-found") {
         out.truncate(before);
     }
     whole

@@ -229,7 +229,7 @@ impl<S: Slot> Slab<S> {
     }
 
     /// The address of a slot that may not exist: for handles of unknown origin.
-    #[inline]
+    #[inline(always)]
     pub fn try_slot(&self, handle: u32) -> Option<NonNull<S>> {
         let (k, offset) = (
             (handle >> OFFSET_BITS) as usize,

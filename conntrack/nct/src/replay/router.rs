@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nulls_conntrack::checksum;
 use nulls_conntrack::defrag::{self, Defrag, decrease_ttl};
 use nulls_conntrack::helper;
-use nulls_conntrack::input::ip_rcv;
+use nulls_conntrack::input::{ip_rcv, ip_rcv_local};
 use nulls_conntrack::tuple::ipproto;
 use nulls_conntrack::{
     Direction, Family, Hook, Nanos, Packet, Pipeline, Snapshot, Store, Tracker, Verdict,
@@ -187,12 +187,15 @@ impl Router {
             frame::Family::V4 => Family::Ipv4,
             frame::Family::V6 => Family::Ipv6,
         };
-        let Ok(data) = ip_rcv(arrival.bytes, family) else {
+        // Where a capture was taken is not known: it may have been the loopback interface.
+        let received = if arrival.side.is_some() {
+            ip_rcv(arrival.bytes, family)
+        } else {
+            ip_rcv_local(arrival.bytes, family)
+        };
+        let Ok(data) = received else {
             return Outcome::early("none");
         };
-        if arrival.side.is_some() && foreign_v6(family, data) {
-            return Outcome::early("none");
-        }
         let mut pkt = Packet::new(data, family, arrival.now);
         pkt.checksum_ok = arrival.checksum_ok;
         pkt.iif = arrival.side.map_or(0, ifindex);
@@ -344,15 +347,4 @@ fn ends(pkt: &Packet<'_, '_, Table>) -> Option<(IpAddr, IpAddr, u8)> {
         Family::Ipv4 => (v4(12)?, v4(16)?, *data.get(8)?),
         Family::Ipv6 => (v6(8)?, v6(24)?, *data.get(7)?),
     })
-}
-
-/// Addresses that `ipv6_rcv` refuses on a real link: a source that is a group, loopback at either end, and groups that
-/// must not leave their node.
-fn foreign_v6(family: Family, data: &[u8]) -> bool {
-    let (Family::Ipv6, Some(src), Some(dst)) = (family, data.get(8..24), data.get(24..40)) else {
-        return false;
-    };
-    let loopback = |a: &[u8]| a[..15] == [0; 15] && a[15] == 1;
-    let narrow_group = dst[0] == 0xff && dst[1] & 0x0f <= 1;
-    src[0] == 0xff || loopback(src) || loopback(dst) || narrow_group
 }

@@ -94,6 +94,8 @@ fn flags_make_sense(flags: u8) -> bool {
 }
 
 /// Decodes the header, or tells what is wrong with it (`tcp_error`). `Err(None)`: not even a header.
+// Always: a result that came back through memory would be copied before it is used.
+#[inline(always)]
 fn segment<'a>(cx: &Ctx<'a>) -> Result<Segment<'a>, Option<What>> {
     let data: &'a [u8] = cx.data;
     let l4 = data.get(cx.l4..).unwrap_or(&[]);
