@@ -199,6 +199,11 @@ pub fn sample(spec: &Spec, answer: &[u8]) -> Result<Sample> {
     let sample = whole
         .into_iter()
         .fold(Sample::default(), |s, wall| s.with("wall_ns", wall));
+    // What it takes to begin a connection, where any did.
+    let sample = match round["new_nanoseconds"]["mean"].as_f64() {
+        Some(mean) => sample.with("new_ns", mean),
+        None => sample,
+    };
     Ok(sample
         .with("ns", own)
         .with("packets_per_second", rate)
@@ -231,9 +236,11 @@ mod tests {
         };
         let answer = br#"{"problems": [], "points": [{"harness_nanoseconds": 5.0, "results": [{"bytes_per_entry": 300.0,
             "rounds": [{"packets_per_second": 4e6, "entries": 7,
-                "nanoseconds": {"mean": 1, "median": 2, "p99": 3, "p999": 4, "maximum": 5}}]}]}]}"#;
+                "nanoseconds": {"mean": 1, "median": 2, "p99": 3, "p999": 4, "maximum": 5},
+                "new_nanoseconds": {"mean": 600}}]}]}]}"#;
         let s = sample(&spec, answer).unwrap();
         assert_eq!((s.values["ns"], s.values["packet_p99_9"]), (500.0, 4.0));
+        assert_eq!(s.values["new_ns"], 600.0);
         assert!(sample(&spec, br#"{"problems": ["lost"]}"#).is_err());
     }
 

@@ -315,7 +315,7 @@ impl Builder {
                 self.row(Work::Growth, u64, 10_000_000, threads, &some);
             }
             self.row(latency(1), u64, 4_000_000, 1, &machine);
-            self.row(latency(0), u64, 16_000_000, 1, &machine);
+            self.row(latency(0), u64, 16_000_000, 1, &machine[..4]);
             self.row(Work::Timeline, u64, 10_000_000, 1, &some);
         } else {
             let work = Work::Latency {

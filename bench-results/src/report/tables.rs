@@ -190,7 +190,7 @@ fn head(text: &mut String, columns: impl IntoIterator<Item = String>) {
 }
 
 /// A table of contenders by columns, with a last line that says who is fastest and by how much.
-fn comparison(title: &str, columns: &[(String, &[Cell])]) -> String {
+fn comparison(title: &str, columns: &[(String, &[Cell])], metric: &str) -> String {
     let mut text = format!("\n### {title}\n\n");
     if columns
         .iter()
@@ -215,7 +215,7 @@ fn comparison(title: &str, columns: &[(String, &[Cell])]) -> String {
             let value = cells
                 .iter()
                 .find(|c| c.spec.contender == contender)
-                .map_or_else(|| "–".into(), |c| figure_or_not(c, "ns"));
+                .map_or_else(|| "–".into(), |c| figure_or_not(c, metric));
             let _ = write!(text, " {value} |");
         }
         text.push('\n');
@@ -223,7 +223,7 @@ fn comparison(title: &str, columns: &[(String, &[Cell])]) -> String {
     if contenders.contains(&"nulls") && contenders.iter().any(|c| is_peer(c)) {
         text.push_str("| *nulls or best peer* |");
         for (_, cells) in columns {
-            let _ = write!(text, " {} |", winner(cells).unwrap_or_default());
+            let _ = write!(text, " {} |", winner(cells, metric).unwrap_or_default());
         }
         text.push('\n');
     }
@@ -231,8 +231,8 @@ fn comparison(title: &str, columns: &[(String, &[Cell])]) -> String {
 }
 
 /// Who is faster: `nulls` itself or the best of the peers, and how many times.
-fn winner(cells: &[Cell]) -> Option<String> {
-    let of = |c: &Cell| c.estimate("ns").map(|e| e.median);
+fn winner(cells: &[Cell], metric: &str) -> Option<String> {
+    let of = |c: &Cell| c.estimate(metric).map(|e| e.median);
     let ours = of(cells.iter().find(|c| c.spec.contender == "nulls")?)?;
     let (peer, theirs) = cells
         .iter()
@@ -337,7 +337,16 @@ fn tables(data: &Data) -> String {
         }
     }
     for (title, columns) in &comparisons {
-        text.push_str(&comparison(title, columns));
+        text.push_str(&comparison(title, columns, "ns"));
+        let opening: Vec<Column<'_>> = columns
+            .iter()
+            .filter(|(_, cells)| cells.iter().any(|c| c.estimate("new_ns").is_some()))
+            .cloned()
+            .collect();
+        if !opening.is_empty() {
+            let title = format!("{title}: those that begin a connection (looked up, made, linked)");
+            text.push_str(&comparison(&title, &opening, "new_ns"));
+        }
     }
     text.push_str(&memory(data).unwrap_or_default());
     let mut grid = Vec::new();

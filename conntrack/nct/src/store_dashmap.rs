@@ -11,7 +11,6 @@
 //! shard by shard. Only the search for a victim when the table is full looks at a few slots.
 
 use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::Deref;
 use std::sync::Arc;
 
 use dashmap::{DashMap, RwLockWriteGuard, SharedValue};
@@ -51,22 +50,7 @@ type Map<U> = DashMap<u64, Arc<Conn<U>>, BuildHasherDefault<Identity>>;
 type Slot<U> = (u64, SharedValue<Arc<Conn<U>>>);
 
 /// A counted reference, or a fresh entry.
-#[derive(Debug)]
-pub(crate) struct DashRef<U>(Arc<Conn<U>>);
-
-impl<U> Clone for DashRef<U> {
-    fn clone(&self) -> Self {
-        DashRef(Arc::clone(&self.0))
-    }
-}
-
-impl<U> Deref for DashRef<U> {
-    type Target = Conn<U>;
-
-    fn deref(&self) -> &Conn<U> {
-        &self.0
-    }
-}
+pub(crate) type DashRef<U> = Arc<Conn<U>>;
 
 /// See the module's comment.
 pub(crate) struct DashStore<U = ()> {
@@ -185,35 +169,18 @@ fn show<U>(
 ) {
     let (entry, dir) = (slot.1.get(), direction(slot.0));
     if wanted(entry.peek(), dir) {
-        out.push((DashRef(Arc::clone(entry)), dir));
+        out.push((Arc::clone(entry), dir));
     }
 }
 
-// SAFETY: `Arc::into_raw` of a `Conn`, which is aligned to at least eight bytes (it begins with `AtomicU64`s), gives a word that is not zero and has
-// its low three bits clear; `from_raw` and a plain dereference get the same entry back, and the word owns one count until then.
+// SAFETY: words are made and read by `arc_entries`.
 unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
-    type User = U;
-    type Ref<'a>
-        = DashRef<U>
-    where
-        Self: 'a;
-    type New<'a>
-        = DashRef<U>
-    where
-        Self: 'a;
-
-    fn alloc(&self) -> Option<DashRef<U>> {
-        Some(DashRef(Arc::new(Conn::blank())))
-    }
-
-    fn publish(&self, new: DashRef<U>) -> DashRef<U> {
-        new
-    }
+    nulls_conntrack::arc_entries!(U);
 
     fn count(r: &DashRef<U>) -> u32 {
         // Each link holds an `Arc`, but all links together count as one reference of the table.
         let linked_twice = r.is_confirmed() && !r.has(DYING | NAT_CLASH);
-        let count = Arc::strong_count(&r.0) - usize::from(linked_twice);
+        let count = Arc::strong_count(r) - usize::from(linked_twice);
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -232,7 +199,7 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
             && key.tuple.is_to_itself()
             && entry.matches(Direction::Reply, key);
         Some((
-            DashRef(Arc::clone(entry)),
+            Arc::clone(entry),
             if twice { Direction::Reply } else { dir },
         ))
     }
@@ -248,22 +215,22 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         let (mut first, mut second) = self.lock_two(a, b);
         if let Some(winner) = holder(&first, original) {
             return Err(InsertError::Clash {
-                winner: DashRef(winner),
+                winner,
                 at: Direction::Original,
             });
         }
         if let Some(winner) = holder(second.as_ref().unwrap_or(&first), reply) {
             return Err(InsertError::Clash {
-                winner: DashRef(winner),
+                winner,
                 at: Direction::Reply,
             });
         }
-        link_in(&mut first, original, Direction::Original, &r.0);
+        link_in(&mut first, original, Direction::Original, r);
         link_in(
             second.as_mut().unwrap_or(&mut first),
             reply,
             Direction::Reply,
-            &r.0,
+            r,
         );
         Ok(())
     }
@@ -272,11 +239,11 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
         let mut shard = self.map.shards()[self.shard_of(reply.hash)].write();
         if let Some(winner) = holder(&shard, reply) {
             return Err(InsertError::Clash {
-                winner: DashRef(winner),
+                winner,
                 at: Direction::Reply,
             });
         }
-        link_in(&mut shard, reply, Direction::Reply, &r.0);
+        link_in(&mut shard, reply, Direction::Reply, r);
         Ok(())
     }
 
@@ -287,18 +254,18 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
                 &mut self.map.shards()[b].write(),
                 reply,
                 Direction::Reply,
-                &r.0,
+                r,
             );
             drop(gone);
             return;
         };
         let (mut first, mut second) = self.lock_two(self.shard_of(original.hash), b);
-        let gone = unlink(&mut first, original, Direction::Original, &r.0);
+        let gone = unlink(&mut first, original, Direction::Original, r);
         let gone_too = unlink(
             second.as_mut().unwrap_or(&mut first),
             reply,
             Direction::Reply,
-            &r.0,
+            r,
         );
         drop((first, second));
         drop((gone, gone_too));
@@ -355,20 +322,6 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for DashStore<U> {
             .iter()
             .map(|shard| shard.read().buckets())
             .sum()
-    }
-
-    fn into_word(r: DashRef<U>) -> usize {
-        Arc::into_raw(r.0) as usize
-    }
-
-    unsafe fn from_word(&self, word: usize) -> DashRef<U> {
-        // SAFETY: the caller vouches that `word` came from `into_word` and that its count is still owned by it.
-        DashRef(unsafe { Arc::from_raw(word as *const Conn<U>) })
-    }
-
-    unsafe fn peek_word(&self, word: usize) -> &Conn<U> {
-        // SAFETY: the caller vouches that `word` keeps its reference while the result is used.
-        unsafe { &*(word as *const Conn<U>) }
     }
 }
 

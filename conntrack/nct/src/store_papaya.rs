@@ -10,7 +10,6 @@
 //! entries falls a little late.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::ops::Deref;
 use std::sync::Arc;
 
 use nulls_conntrack::conn::Conn;
@@ -23,22 +22,7 @@ use papaya::{Compute, Equivalent, HashMap, Operation};
 use crate::store_dashmap::Identity;
 
 /// A counted reference, or a fresh entry.
-#[derive(Debug)]
-pub(crate) struct PapayaRef<U>(Arc<Conn<U>>);
-
-impl<U> Clone for PapayaRef<U> {
-    fn clone(&self) -> Self {
-        PapayaRef(Arc::clone(&self.0))
-    }
-}
-
-impl<U> Deref for PapayaRef<U> {
-    type Target = Conn<U>;
-
-    fn deref(&self) -> &Conn<U> {
-        &self.0
-    }
-}
+pub(crate) type PapayaRef<U> = Arc<Conn<U>>;
 
 /// One link of an entry.
 struct Slot<U> {
@@ -131,16 +115,16 @@ impl<U: Default + Send + Sync + 'static> PapayaStore<U> {
         let slot = Slot {
             hash: link.hash,
             dir,
-            entry: Arc::clone(&r.0),
+            entry: Arc::clone(r),
         };
         let map = self.map.pin();
         let done = map.compute(slot, |seen| match seen {
             None => Operation::Insert(()),
-            Some((slot, ())) => Operation::Abort(PapayaRef(Arc::clone(&slot.entry))),
+            Some((slot, ())) => Operation::Abort(Arc::clone(&slot.entry)),
         });
         match done {
             // A flow to itself.
-            Compute::Aborted(winner) if !Arc::ptr_eq(&winner.0, &r.0) => {
+            Compute::Aborted(winner) if !Arc::ptr_eq(&winner, r) => {
                 Err(InsertError::Clash { winner, at: dir })
             }
             _ => Ok(()),
@@ -148,7 +132,7 @@ impl<U: Default + Send + Sync + 'static> PapayaStore<U> {
     }
 
     fn unlink(&self, r: &PapayaRef<U>, link: &Link) {
-        let mine = |slot: &Slot<U>, (): &()| Arc::ptr_eq(&slot.entry, &r.0);
+        let mine = |slot: &Slot<U>, (): &()| Arc::ptr_eq(&slot.entry, r);
         // Whether it was there does not matter; what was removed is freed later.
         let _ = self.map.pin().remove_if(&Wanted::from(link), mine);
     }
@@ -162,7 +146,7 @@ fn show<U>(
 ) {
     let mut show = |dir| {
         if wanted(slot.entry.peek(), dir) {
-            out.push((PapayaRef(Arc::clone(&slot.entry)), dir));
+            out.push((Arc::clone(&slot.entry), dir));
         }
     };
     show(slot.dir);
@@ -171,33 +155,16 @@ fn show<U>(
     }
 }
 
-// SAFETY: `Arc::into_raw` of a `Conn`, which is aligned to at least eight bytes (it begins with `AtomicU64`s), gives a word that is not zero and has
-// its low three bits clear; `from_raw` and a plain dereference get the same entry back, and the word owns one count until then.
+// SAFETY: words are made and read by `arc_entries`.
 unsafe impl<U: Default + Send + Sync + 'static> Store for PapayaStore<U> {
-    type User = U;
-    type Ref<'a>
-        = PapayaRef<U>
-    where
-        Self: 'a;
-    type New<'a>
-        = PapayaRef<U>
-    where
-        Self: 'a;
-
-    fn alloc(&self) -> Option<PapayaRef<U>> {
-        Some(PapayaRef(Arc::new(Conn::blank())))
-    }
-
-    fn publish(&self, new: PapayaRef<U>) -> PapayaRef<U> {
-        new
-    }
+    nulls_conntrack::arc_entries!(U);
 
     fn count(r: &PapayaRef<U>) -> u32 {
         // Each link holds an `Arc`, but all links together count as one reference of the table.
         let linked_twice = r.is_confirmed()
             && !r.has(DYING | NAT_CLASH)
             && r.key(Direction::Original).tuple != r.key(Direction::Reply).tuple;
-        let count = Arc::strong_count(&r.0) - usize::from(linked_twice);
+        let count = Arc::strong_count(r) - usize::from(linked_twice);
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -212,7 +179,7 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for PapayaStore<U> {
             true => Direction::Reply,
             false => slot.dir,
         };
-        Some((PapayaRef(Arc::clone(&slot.entry)), dir))
+        Some((Arc::clone(&slot.entry), dir))
     }
 
     fn insert(
@@ -279,20 +246,6 @@ unsafe impl<U: Default + Send + Sync + 'static> Store for PapayaStore<U> {
 
     fn buckets(&self) -> usize {
         self.map.len().max(1)
-    }
-
-    fn into_word(r: PapayaRef<U>) -> usize {
-        Arc::into_raw(r.0) as usize
-    }
-
-    unsafe fn from_word(&self, word: usize) -> PapayaRef<U> {
-        // SAFETY: the caller vouches that `word` came from `into_word` and that its count is still owned by it.
-        PapayaRef(unsafe { Arc::from_raw(word as *const Conn<U>) })
-    }
-
-    unsafe fn peek_word(&self, word: usize) -> &Conn<U> {
-        // SAFETY: the caller vouches that `word` keeps its reference while the result is used.
-        unsafe { &*(word as *const Conn<U>) }
     }
 }
 

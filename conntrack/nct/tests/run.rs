@@ -74,6 +74,12 @@ fn every_workload_is_classified_alike_by_every_store() {
                         number(&tally["established"]) > 5_000.0,
                         "{workload}: {tally:?}"
                     );
+                    let begun = &round["new_nanoseconds"]["median"];
+                    assert_eq!(
+                        begun.is_number(),
+                        tally["new"] != 0,
+                        "{workload}: {tally:?}"
+                    );
                     let ns = &round["nanoseconds"];
                     assert!(number(&ns["median"]) <= number(&ns["p99"]));
                     assert!(number(&ns["p99"]) <= number(&ns["p999"]));

@@ -81,25 +81,9 @@ impl<U> LockedStore<U> {
     }
 }
 
-// SAFETY: words are `Arc` pointers to a type whose alignment is at least 8, never null; `from_word` and `peek_word` undo `into_raw`.
+// SAFETY: words are made and read by `arc_entries`.
 unsafe impl<U: Send + Sync + 'static> Store for LockedStore<U> {
-    type User = U;
-    type Ref<'a>
-        = LockedRef<U>
-    where
-        U: 'a;
-    type New<'a>
-        = LockedRef<U>
-    where
-        U: 'a;
-
-    fn alloc(&self) -> Option<Self::New<'_>> {
-        Some(Arc::new(Conn::blank()))
-    }
-
-    fn publish<'a>(&'a self, new: Self::New<'a>) -> Self::Ref<'a> {
-        new
-    }
+    crate::arc_entries!(U);
 
     fn count(r: &Self::Ref<'_>) -> u32 {
         // The table's two links are two of an `Arc`'s counts but one of an entry's.
@@ -196,19 +180,5 @@ unsafe impl<U: Send + Sync + 'static> Store for LockedStore<U> {
 
     fn buckets(&self) -> usize {
         self.buckets
-    }
-
-    fn into_word(r: Self::Ref<'_>) -> usize {
-        Arc::into_raw(r) as usize
-    }
-
-    unsafe fn from_word(&self, word: usize) -> Self::Ref<'_> {
-        // SAFETY: by this function's contract.
-        unsafe { Arc::from_raw(word as *const Conn<U>) }
-    }
-
-    unsafe fn peek_word(&self, word: usize) -> &Conn<U> {
-        // SAFETY: by this function's contract the reference that the word owns keeps the entry alive.
-        unsafe { &*(word as *const Conn<U>) }
     }
 }

@@ -8,6 +8,7 @@ use crate::tuple::Direction;
 use crate::zone::{Key, Link};
 use std::ops::Deref;
 
+mod arc;
 mod locked;
 mod nulls;
 pub use locked::{LockedRef, LockedStore};

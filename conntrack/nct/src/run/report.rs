@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../../JSON.md")]
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::stores::StoreKind;
@@ -108,6 +109,8 @@ pub(crate) struct RoundResult {
     pub(crate) packets: u64,
     pub(crate) packets_per_second: f64,
     pub(crate) nanoseconds: Times,
+    /// Of packets in state NEW; `None` without any, and in bursts.
+    pub(crate) new_nanoseconds: Option<Times>,
     pub(crate) cpu_nanoseconds: Option<f64>,
     /// In bursts: what the tracker took for a packet, on the thread that passed it; nothing of the harness is in it.
     pub(crate) tracker_nanoseconds: Option<f64>,
@@ -127,6 +130,19 @@ pub(crate) struct Times {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) maximum: f64,
+}
+
+impl Times {
+    fn new(times: &Histogram<u64>) -> Times {
+        let at = |q: f64| times.value_at_quantile(q) as f64;
+        Times {
+            mean: times.mean(),
+            median: at(0.5),
+            p99: at(0.99),
+            p999: at(0.999),
+            maximum: times.max() as f64,
+        }
+    }
 }
 
 /// A median with what it is the median of.
@@ -149,20 +165,14 @@ pub(crate) struct Ratio {
 
 impl RoundResult {
     pub(crate) fn new(sequence: usize, outcome: &Outcome) -> RoundResult {
-        let at = |q: f64| outcome.times.value_at_quantile(q) as f64;
         let seconds = outcome.elapsed.as_secs_f64();
         RoundResult {
             sequence,
             seconds,
             packets: outcome.packets,
             packets_per_second: outcome.packets as f64 / seconds.max(1e-9),
-            nanoseconds: Times {
-                mean: outcome.times.mean(),
-                median: at(0.5),
-                p99: at(0.99),
-                p999: at(0.999),
-                maximum: outcome.times.max() as f64,
-            },
+            nanoseconds: Times::new(&outcome.times),
+            new_nanoseconds: (!outcome.openings.is_empty()).then(|| Times::new(&outcome.openings)),
             cpu_nanoseconds: outcome
                 .cpu
                 .map(|cpu| cpu.as_nanos() as f64 / outcome.packets.max(1) as f64),
@@ -327,6 +337,7 @@ mod tests {
             packets: 10,
             packets_per_second: rate,
             nanoseconds: Times::default(),
+            new_nanoseconds: None,
             cpu_nanoseconds: None,
             tracker_nanoseconds: None,
             tally: Tally {

@@ -7,6 +7,7 @@
 //! The garbage collector is run by whichever thread first passes its due time, between two packets. It counts in the duration of the round but
 //! not in the time of a packet; its own times are reported. Between warm-up and measured part it runs once, which counts nowhere.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -110,6 +111,8 @@ pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// Nanoseconds of each packet; in bursts the burst's share.
     pub(crate) times: Histogram<u64>,
+    /// Of those, packets whose state is NEW: all but repetitions are looked up in vain and link an entry. Not in bursts.
+    pub(crate) openings: Histogram<u64>,
     /// In bursts: nanoseconds that the tracker took on all threads, from headers to updated entries.
     pub(crate) tracker: u64,
     pub(crate) collections: Collections,
@@ -265,6 +268,7 @@ struct Part {
     cpu: Option<Duration>,
     tally: Tally,
     times: Histogram<u64>,
+    openings: Histogram<u64>,
     tracker: u64,
     collections: Collections,
     tidying: Collections,
@@ -284,6 +288,7 @@ fn work<S: Store>(
     options: &Options,
 ) -> Option<Part> {
     let _leaving = Leaving(shared, me);
+    pin(me);
     let clock = quanta::Clock::new();
     let mut wire = Wire::new();
     let mut ignored = (Tally::default(), Collections::default());
@@ -317,6 +322,7 @@ fn work<S: Store>(
         return None;
     }
     let mut times = histogram();
+    let mut openings = histogram();
     let mut tally = Tally::default();
     let mut collections = Collections::default();
     let mut spent = 0;
@@ -339,6 +345,7 @@ fn work<S: Store>(
         } else {
             let mut last = clock.raw();
             for packet in measured.by_ref().take(BATCH) {
+                let opened = tally.new;
                 pass(
                     tracker,
                     wire.load(&packet),
@@ -347,7 +354,11 @@ fn work<S: Store>(
                     &mut tally,
                 );
                 let now = clock.raw();
-                times.saturating_record(clock.delta_as_nanos(last, now));
+                let took = clock.delta_as_nanos(last, now);
+                times.saturating_record(took);
+                if tally.new > opened {
+                    openings.saturating_record(took);
+                }
                 last = now;
             }
         }
@@ -360,10 +371,21 @@ fn work<S: Store>(
         cpu: thread_time().zip(cpu).map(|(after, before)| after - before),
         tally,
         times,
+        openings,
         tracker: spent,
         collections,
         tidying,
     })
+}
+
+/// Keeps the calling thread on one of the processors that the program may use: the `nth` from the last, going round. Where that cannot be, it moves about.
+fn pin(nth: usize) {
+    static ALL: OnceLock<Vec<core_affinity::CoreId>> = OnceLock::new();
+    // Asked once: a thread that was pinned may only see its own.
+    let all = ALL.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default());
+    if !all.is_empty() {
+        core_affinity::set_for_current(all[all.len() - 1 - nth % all.len()]);
+    }
 }
 
 /// How long this thread has been running.
@@ -432,11 +454,13 @@ impl Job for Round<'_> {
         });
         let parts: Vec<Part> = parts.into_iter().collect::<Option<_>>()?;
         let mut times = histogram();
+        let mut openings = histogram();
         let mut tally = Tally::default();
         let mut collections = Collections::default();
         let mut tidying = Collections::default();
         for part in &parts {
             times.add(&part.times).expect("equal bounds");
+            openings.add(&part.openings).expect("equal bounds");
             tally.add(&part.tally);
             collections.add(&part.collections);
             tidying.add(&part.tidying);
@@ -455,6 +479,7 @@ impl Job for Round<'_> {
                 .sum(),
             tally,
             times,
+            openings,
             tracker: parts.iter().map(|p| p.tracker).sum(),
             collections,
             tidying,
