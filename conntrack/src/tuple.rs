@@ -432,4 +432,25 @@ mod tests {
             None
         );
     }
+
+    #[test]
+    fn any_bit_makes_another_tuple() {
+        let a = Tuple([1, 2, 3, 4, 5]);
+        assert!(a.is(&a.clone()));
+        for word in 0..5 {
+            for bit in 0..64 {
+                let mut b = a;
+                b.0[word] ^= 1 << bit;
+                assert!(!a.is(&b), "word {word}, bit {bit}");
+            }
+        }
+        assert!(!a.is(&Tuple([5, 4, 3, 2, 1])));
+    }
+
+    #[test]
+    fn a_bit_is_a_direction() {
+        assert_eq!(Direction::from_bit(0), Direction::Original);
+        assert_eq!(Direction::from_bit(1), Direction::Reply);
+        assert_eq!(Direction::from_bit(2), Direction::Original);
+    }
 }
