@@ -36,3 +36,34 @@ pub fn pseudo(src: IpAddr, dst: IpAddr, protonum: u8, len: u32) -> u64 {
     };
     addr(src, addr(dst, u64::from(protonum) + u64::from(len)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_words_and_odd_ends() {
+        assert_eq!(fold(0xffff), 0xffff);
+        assert_eq!(fold(0x1_0000), 1);
+        assert_eq!(fold(0x0005_fffe_ffff), 4);
+        for (bytes, expected) in [
+            (&[][..], 7),
+            (&[1], 0x0107),
+            (&[1, 2], 0x0109),
+            (&[1, 2, 3], 0x0409),
+            (&[1, 2, 3, 4, 5], 0x090d),
+        ] {
+            assert_eq!(fold(sum(bytes, 7)), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_pseudo_header_is_the_sum_of_its_fields() {
+        let v4 = pseudo([10, 0, 0, 1].into(), [10, 0, 1, 2].into(), 17, 20);
+        assert_eq!(v4, 0x0a00_0001 + 0x0a00_0102 + 17 + 20);
+        let (a, b) = ([0x20, 1, 0, 0], [0, 0, 0, 9]);
+        let address: [u8; 16] = [a, [0; 4], [0; 4], b].concat().try_into().unwrap();
+        let v6 = pseudo(address.into(), address.into(), 6, 40);
+        assert_eq!(v6, 2 * (0x2001_0000 + 9) + 6 + 40);
+    }
+}

@@ -56,3 +56,31 @@ impl Jiffies {
         self.0 / HZ
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_and_seconds() {
+        assert_eq!(Jiffies::at(0), Jiffies(0));
+        assert_eq!(Jiffies::at(3_999_999), Jiffies(0));
+        assert_eq!(Jiffies::at(4_000_000), Jiffies(1));
+        assert_eq!(Jiffies::secs(3), Jiffies(750));
+        assert_eq!(Jiffies(750).as_nanos(), 3_000_000_000);
+        assert_eq!(Jiffies(1000).whole_secs(), 4);
+        assert_eq!(Jiffies(999).whole_secs(), 3);
+    }
+
+    #[test]
+    fn spans_are_cut_and_compared_across_the_wrap() {
+        let longest = i32::MAX as u32;
+        assert_eq!(Jiffies::secs(longest / HZ), Jiffies(longest / HZ * HZ));
+        assert_eq!(Jiffies::secs(longest / HZ + 1), Jiffies(longest));
+        assert_eq!(Jiffies::secs(u32::MAX), Jiffies(longest));
+        let late = Jiffies(u32::MAX);
+        assert_eq!(late.plus(Jiffies(3)), Jiffies(2));
+        assert_eq!(Jiffies(2).until(late), 3);
+        assert_eq!(late.until(Jiffies(2)), -3);
+    }
+}

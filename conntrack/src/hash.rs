@@ -283,7 +283,10 @@ mod tests {
             h.hash(&key(5, 0)),
             SipHasher24::new_with_keys(1 ^ 5, 2).hash(&bytes[..39])
         );
-        assert_ne!(h.hash(&key(0, 1)), h.hash(&key(0, 0)));
+        assert_eq!(
+            h.hash(&key(0, 1)),
+            SipHasher24::new_with_keys(1, 2 ^ net_mix(1)).hash(&bytes[..39])
+        );
         assert_ne!(h.hash(&key(0, 1)), h.hash(&key(1, 0)));
     }
 
@@ -324,5 +327,21 @@ mod tests {
         assert_eq!(v, h.hash(&key(9, 0)));
         assert_ne!(v, h.hash(&key(0, 1)));
         assert_eq!(v >> 32, v & 0xffff_ffff);
+    }
+
+    #[test]
+    fn jhash2_begins_with_secret_namespace_port_and_protocol() {
+        let bytes = key(0, 0).tuple.to_bytes();
+        let words: Vec<u32> = bytes[..36]
+            .chunks_exact(4)
+            .map(|w| u32::from_le_bytes(w.try_into().unwrap()))
+            .collect();
+        // Port 53 in network order, and UDP.
+        let port_and_protocol = 0x3500_0011;
+        for (secret, net) in [(7, 0), (7, 3), (0xffff_fff0, 0xff)] {
+            let init = secret ^ net_mix(net) as u32 ^ port_and_protocol;
+            let h = KeyHasher::new(HashKind::Jhash2, u64::from(secret), 0).hash(&key(0, net));
+            assert_eq!(h >> 32, u64::from(jhash2(&words, init)), "{secret} {net}");
+        }
     }
 }

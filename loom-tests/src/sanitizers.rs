@@ -10,7 +10,7 @@ use crate::workspace::{Program, Sanitizer, Workspace};
 use crate::{Options, Tally, announce};
 use anyhow::Result;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time a scenario may need beyond its budget: sanitizers slow everything down.
 const GRACE: Duration = Duration::from_secs(120);
@@ -54,6 +54,19 @@ pub fn run(options: &Options, seconds: u64) -> Result<Tally> {
                     if ok { "ok" } else { "FAILED" }.to_owned(),
                 ]);
             }
+        }
+        if options.filters.is_empty() {
+            // Whatever was made is dropped: counted by the tests themselves, and once more by who knows every allocation.
+            let (begin, leak) = (Instant::now(), Sanitizer::Leak);
+            let ok = workspace.test_sanitized(leak, "drops")?;
+            tally.count(ok);
+            table.row([
+                format!("{leak:?}"),
+                "table/tests/drops.rs".to_owned(),
+                String::new(),
+                format!("{:.0} s, built", begin.elapsed().as_secs_f64()),
+                if ok { "ok" } else { "FAILED" }.to_owned(),
+            ]);
         }
         println!("\n{table}");
         if options.write && options.filters.is_empty() {

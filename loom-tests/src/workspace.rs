@@ -57,6 +57,16 @@ pub enum Sanitizer {
     Leak,
 }
 
+impl Sanitizer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Thread => "thread",
+            Self::Address => "address",
+            Self::Leak => "leak",
+        }
+    }
+}
+
 /// The platform that sanitizers are asked for. Named, so that build scripts and macros are not sanitized.
 const SANITIZED_TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -237,37 +247,66 @@ impl Workspace {
     /// As [`build`](Self::build).
     pub fn build_sanitized(&self, sanitizer: Sanitizer) -> Result<Program> {
         self.prepare(Flavour::Threads)?;
-        let name = format!("{sanitizer:?}").to_lowercase();
-        let target = self.out.join(format!("target-{name}"));
-        let flags = [
-            format!("-Zsanitizer={name}"),
-            "-Cunsafe-allow-abi-mismatch=sanitizer".to_owned(),
-            "--cfg".to_owned(),
-            "nulls_check".to_owned(),
-        ];
-        let status = Command::new("cargo")
-            .args(["+nightly", "build", "--release", "--offline", "--target"])
-            .arg(SANITIZED_TARGET)
-            .arg("--manifest-path")
-            .arg(self.out.join("stress/Cargo.toml"))
-            // Set by the toolchain that runs this program, for itself.
-            .env_remove("RUSTC")
-            .env_remove("RUSTUP_TOOLCHAIN")
-            .env("CARGO_TARGET_DIR", &target)
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        let manifest = self.out.join("stress/Cargo.toml");
+        let status = self
+            .sanitized(sanitizer, "build", &manifest)
+            .args(["--release", "--offline"])
             .stdout(Stdio::null())
             .status()
             .context("running cargo +nightly build")?;
+        let name = sanitizer.name();
         ensure!(
             status.success(),
             "the scenarios do not build under the {name} sanitizer"
         );
         Ok(Program {
-            path: target.join(SANITIZED_TARGET).join("release/stress"),
+            path: self
+                .sanitized_target(sanitizer)
+                .join(SANITIZED_TARGET)
+                .join("release/stress"),
             flavour: Flavour::Threads,
             checker: format!("real threads, injected pauses, {name} sanitizer"),
             refused: None,
         })
+    }
+
+    /// Runs one of the table's own tests under a sanitizer. Whether it passes, with no finding at the end.
+    ///
+    /// # Errors
+    ///
+    /// Cargo cannot be run.
+    pub fn test_sanitized(&self, sanitizer: Sanitizer, test: &str) -> Result<bool> {
+        let manifest = self.root.join("table/Cargo.toml");
+        let status = self
+            .sanitized(sanitizer, "test", &manifest)
+            .args(["--locked", "--test", test])
+            .stdout(Stdio::null())
+            .status()
+            .context("running cargo +nightly test")?;
+        Ok(status.success())
+    }
+
+    fn sanitized_target(&self, sanitizer: Sanitizer) -> PathBuf {
+        self.out.join(format!("target-{}", sanitizer.name()))
+    }
+
+    fn sanitized(&self, sanitizer: Sanitizer, command: &str, manifest: &Path) -> Command {
+        let flags = [
+            format!("-Zsanitizer={}", sanitizer.name()),
+            "-Cunsafe-allow-abi-mismatch=sanitizer".to_owned(),
+            "--cfg".to_owned(),
+            "nulls_check".to_owned(),
+        ];
+        let mut c = Command::new("cargo");
+        c.args(["+nightly", command, "--target", SANITIZED_TARGET])
+            .arg("--manifest-path")
+            .arg(manifest)
+            // Set by the toolchain that runs this program, for itself.
+            .env_remove("RUSTC")
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env("CARGO_TARGET_DIR", self.sanitized_target(sanitizer))
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        c
     }
 
     /// Formats and lints the sources of `flavour`'s program, which no target of this workspace contains.

@@ -179,4 +179,27 @@ mod tests {
         assert_eq!(b.used(), 200);
         assert_eq!(lines.admit(64), (1000 - 200) / 64);
     }
+
+    #[test]
+    fn refunds_are_of_what_was_taken() {
+        let b = Budget::new(1000);
+        assert_eq!(b.limit(), 1000);
+        let entries = Account::Entries(b.clone(), 24);
+        let lines = Account::Lines(b.clone(), 64);
+        // Nobody used the lines' shares: all comes back.
+        assert_eq!(entries.admit(10), 10);
+        assert_eq!(b.used(), 400);
+        entries.refund(10);
+        assert_eq!(b.used(), 0);
+        // The shares of ten entries pay for one line, the budget for three more.
+        assert_eq!(entries.admit(10), 10);
+        assert_eq!(lines.admit(4), 4);
+        assert_eq!(b.used(), 400 + 3 * 64);
+        // Given back lines are paid for.
+        lines.refund(3);
+        assert_eq!(lines.admit(3), 3);
+        assert_eq!(b.used(), 400 + 3 * 64);
+        assert_eq!(lines.admit(1), 1);
+        assert_eq!(b.used(), 400 + 4 * 64);
+    }
 }
