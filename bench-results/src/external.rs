@@ -138,12 +138,9 @@ fn tracker() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Builds the tracker's program with the profile of this one, if it is not there.
+/// Builds the tracker's program with the profile of this one, so that it is of the same source.
 pub fn build_tracker() -> Result<()> {
-    if tracker().is_ok() {
-        return Ok(());
-    }
-    println!("building nct");
+    println!("building nct, if it is not there or older than its source");
     let target = folder()?;
     let mut c = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     c.args(["build", "--locked", "-p", "nct"])
