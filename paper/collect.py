@@ -373,11 +373,12 @@ def other_tools(readme, out):
         out["shuttle|scenarios"], out["shuttle|schedules"] = len(scenarios), sum(number(r[3]) or 0 for r in scenarios)
     if bugs:
         out["shuttle|bugs"], out["shuttle|caught"] = len(bugs), sum(r[4] == "caught" for r in bugs)
-    # As cargo-mutants itself sums up: "120 mutants tested in 5m: 3 missed, 110 caught, 7 unviable".
-    _, _, chapter = readme.partition("## Mutants of the sequential code")
-    told = re.search(r"([\d,]+) mutants\b[^#]*?\b([\d,]+)\s+(?:are |were )?caught", chapter.partition("\n## ")[0])
-    if told:
-        out["cargo-mutants|tested"], out["cargo-mutants|killed"] = number(told[1]), number(told[2])
+    chapter = readme.partition("## Mutants of the sequential code")[2].partition("\n## ")[0]
+    cells = [[c.strip() for c in l.split("|")[1:-1]] for l in chapter.splitlines() if l.startswith("| ") and "---" not in l]
+    head = cells[0] if cells else []
+    for column in ("mutants", "tried", "caught", "survived at first", "survive"):
+        if column in head:
+            out[f"cargo-mutants|{column}"] = sum(number(r[head.index(column)]) or 0 for r in cells[1:])
     rows, _ = section(readme, "sanitizers")
     runs = [r for r in rows if "/" in r[1]]
     if runs:
