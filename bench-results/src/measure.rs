@@ -117,13 +117,7 @@ impl Plan {
             let map = make::<M>(self.entries, self.build);
             let insert = insert_time(&map, &keys, self.threads);
             if self.figure == Figure::Insert {
-                let sum = keys.iter().fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
-                assert_eq!(
-                    map.session().sum(),
-                    sum,
-                    "{}: an insertion was lost",
-                    M::NAME
-                );
+                nothing_is_lost(&map, &keys, 0);
                 return insert;
             }
             let remove = remove_time(&map, &others, self.threads);
@@ -242,6 +236,22 @@ pub fn overwrite_time<M: Map>(
         });
         (done, count)
     })
+}
+
+/// Holds the values of all `keys` and others that add up to `others` against the map's.
+///
+/// # Panics
+/// When an insertion was lost.
+pub fn nothing_is_lost<M: Map>(map: &M, keys: &[u64], others: u64) {
+    let sum = keys
+        .iter()
+        .fold(others, |a, &k| a.wrapping_add(value_of(k)));
+    assert_eq!(
+        map.session().sum(),
+        sum,
+        "{}: an insertion was lost",
+        M::NAME
+    );
 }
 
 /// The time that `threads` threads take to insert `keys`, each its share.

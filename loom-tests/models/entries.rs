@@ -379,12 +379,7 @@ fn cursor(from: usize, to: usize) {
 
 fn cursor_on_a_recycled_line() {
     // [1 2] [3 4] [5 _]: the last line goes out and comes back in front of the middle one.
-    let w = Arc::new(World::new(
-        1,
-        |x| hash(0, u64::from(x)),
-        &[1, 2, 5, 7, 3, 4],
-    ));
-    w.remove(&rcu::pin(), 7);
+    let w = Arc::new(World::three_lines(|x| hash(0, u64::from(x))));
     let walker = {
         let w = w.clone();
         spawn(move || {
@@ -405,12 +400,7 @@ fn cursor_on_a_recycled_line() {
 fn cursor_and_a_replaced_entry() {
     // As above, and 11, which has the key of 3, takes its place when the last line is back in front. Handles of one key
     // are eight apart.
-    let w = Arc::new(World::new(
-        1,
-        |x| hash(0, u64::from(x % 8)),
-        &[1, 2, 5, 7, 3, 4],
-    ));
-    w.remove(&rcu::pin(), 7);
+    let w = Arc::new(World::three_lines(|x| hash(0, u64::from(x % 8))));
     let walker = {
         let w = w.clone();
         spawn(move || {

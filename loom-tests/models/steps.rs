@@ -79,12 +79,7 @@ fn beside_a_resize(from: usize, to: usize) {
 
 fn on_a_recycled_line() {
     // [1 2] [3 4] [5 _]: the last line goes out, and comes back in front of the middle one with 6.
-    let w = Arc::new(World::new(
-        1,
-        |x| hash(0, u64::from(x)),
-        &[1, 2, 5, 7, 3, 4],
-    ));
-    w.remove(&rcu::pin(), 7);
+    let w = Arc::new(World::three_lines(|x| hash(0, u64::from(x))));
     let walker = {
         let w = w.clone();
         spawn(move || {

@@ -44,6 +44,13 @@ impl World {
         world
     }
 
+    /// One bucket of three lines, `[1 2] [3 4] [5 _]`: removing 5 takes the last line out, and a new line goes in front of the middle one.
+    pub fn three_lines(hash: fn(u32) -> u64) -> Self {
+        let world = Self::new(1, hash, &[1, 2, 5, 7, 3, 4]);
+        world.remove(&rcu::pin(), 7);
+        world
+    }
+
     pub fn rehash(&self, x: u32) -> u64 {
         (self.hash)(x)
     }

@@ -6,7 +6,7 @@
 use super::times::Times;
 use super::{Sample, Spec};
 use crate::contender::{Map, Session};
-use crate::measure::{share, timed};
+use crate::measure::{nothing_is_lost, share, timed};
 use crate::workload::{permuted, value_of};
 use core::time::Duration;
 use std::sync::Mutex;
@@ -76,13 +76,7 @@ pub(super) fn run<M: Map>(spec: &Spec) -> Sample {
             notes.most_moved = notes.most_moved.max(moved);
         }
     });
-    let sum = keys.iter().fold(0u64, |a, &k| a.wrapping_add(value_of(k)));
-    assert_eq!(
-        map.session().sum(),
-        sum,
-        "{}: an insertion was lost",
-        M::NAME
-    );
+    nothing_is_lost(&map, &keys, 0);
     drop(map);
     let (_, floor) = noted(spec.threads, |_, notes| {
         let begin = Instant::now();

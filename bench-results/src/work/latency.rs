@@ -8,7 +8,7 @@
 use super::times::{Times, nanoseconds};
 use super::{Sample, Spec};
 use crate::contender::{Map, Session};
-use crate::measure::{Outcome, share, timed};
+use crate::measure::{Outcome, nothing_is_lost, share, timed};
 use crate::workload::{permuted, present, value_of};
 use core::hint::{black_box, spin_loop};
 use core::time::Duration;
@@ -137,15 +137,7 @@ pub(super) fn run<M: Map>(spec: &Spec, rate: u32, readers: usize) -> Sample {
             })
         }
     });
-    let expected = keys.iter().fold((0..EVER as u64).sum(), |a: u64, &k| {
-        a.wrapping_add(value_of(k))
-    });
-    assert_eq!(
-        map.session().sum(),
-        expected,
-        "{}: an insertion was lost",
-        M::NAME
-    );
+    nothing_is_lost(&map, &keys, (0..EVER as u64).sum());
     sample(kept, readers)
 }
 
