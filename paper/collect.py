@@ -167,11 +167,11 @@ def instructions(results, out, sources):
 
 CONSTANTS = {
     # name: (file, pattern); `if cfg!(nulls_loom) { small } else { real }` yields the real one.
-    "slots": ("table/src/raw/line.rs", r"const SLOTS: usize = if cfg!\(nulls_loom\) \{ 2 \} else \{ (\d+) \}"),
-    "share": ("table/src/raw/resize.rs", r"const SHARE: usize = if cfg!\(nulls_loom\) \{ 1 \} else \{ (\d+) \}"),
-    "slice_kib": ("table/src/raw/resize.rs", r"const SLICE: usize = (\d+) << 10"),
-    "fill": ("table/src/raw/mod.rs", r"const FILL: usize = if cfg!\(nulls_loom\) \{ 1 \} else \{ (\d+) \}"),
-    "fraction_bits": ("table/src/raw/array.rs", r"const FRACTION_BITS: u32 = (\d+)"),
+    "slots": ("table/src/tags.rs", r"const SLOTS: usize = if cfg!\(nulls_loom\) \{ 2 \} else \{ (\d+) \}"),
+    "share": ("table/src/generations/mod.rs", r"const SHARE: usize = if cfg!\(nulls_loom\) \{ 1 \} else \{ (\d+) \}"),
+    "slice_kib": ("table/src/generations/mod.rs", r"const SLICE: usize = (\d+) << 10"),
+    "fill": ("table/src/generations/mod.rs", r"const FILL: usize = if cfg!\(nulls_loom\) \{ 1 \} else \{ (\d+) \}"),
+    "fraction_bits": ("table/src/raw/buckets.rs", r"const FRACTION_BITS: u32 = (\d+)"),
     "batch": ("table/src/raw/find.rs", r"const BATCH: usize = (\d+)"),
     "retire_batch": ("table/src/rcu/garbage.rs", r"const MAX_BATCH: usize = if cfg!\(nulls_loom\) \{ 1 \} else \{ (\d+) \}"),
     "live_seeds": ("conntrack/nct/tests/live/main.rs", r'setting\("NCT_LIVE_SEEDS", (\d+)\)'),

@@ -27,11 +27,15 @@ pub mod rcu;
 pub mod scale;
 
 mod budget;
+mod count;
+mod generations;
+mod inline;
 mod map;
 mod mem;
 mod prefetch;
 #[cfg(feature = "rayon")]
 mod rayon;
+mod scratch;
 #[cfg(feature = "serde")]
 mod serde;
 mod set;
@@ -39,6 +43,7 @@ mod slab;
 mod stripe;
 #[allow(dead_code, unused_imports)]
 mod sync;
+mod tags;
 
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
@@ -54,6 +59,7 @@ mod readme {}
 #[cfg(feature = "rayon")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rayon")))]
 pub use crate::rayon::{ParIter, SetParIter};
+pub use inline::{InlineInsertError, InlineIter, InlineMap, InlineMapRef};
 pub use map::{
     ByRef, ByValue, CloneKey, Compute, DefaultHashBuilder, Drain, Entry, EntryRef, Equivalent,
     HashMap, HashMapBuilder, HashMapRef, InsertError, IntoIter, Iter, Key, Keys, MapStats,

@@ -13,7 +13,7 @@ pub type DefaultHashBuilder = foldhash::fast::RandomState;
 
 /// Hashes a key and spreads the result where the hasher may need it.
 #[inline(always)]
-pub(super) fn hash_of<Q: Hash + ?Sized, S: BuildHasher>(build: &S, key: &Q) -> u64 {
+pub(crate) fn hash_of<Q: Hash + ?Sized, S: BuildHasher>(build: &S, key: &Q) -> u64 {
     let hash = build.hash_one(key);
     if is_spread::<S>() { hash } else { spread(hash) }
 }

@@ -4,7 +4,7 @@ mod builder;
 mod compute;
 mod entry;
 mod error;
-mod hash;
+pub(crate) mod hash;
 mod iter;
 mod key;
 #[cfg(doctest)]

@@ -5,10 +5,11 @@
 //! lead a walk past it; both show at the walk's end (`ticket::complete`). See the design chapter for the whole argument.
 
 use super::Table;
-use super::line::{Line, WideTag};
+use super::line::Line;
 use super::{local, nulls, ticket};
 use crate::rcu::{Guard, Pinned};
 use crate::sync::check::mutant;
+use crate::tags::WideTag;
 
 impl Table {
     /// Calls `eq` for every handle that may have this hash until it yields a value.
@@ -39,7 +40,7 @@ impl Table {
         // within the processor's window: no resize running, and nothing recycled under us. The bucket was then not
         // MOVED when we looked at the latch, so a hit was linked at that time or later; a miss looks for MOVED at its
         // end as ever.
-        if let Some((lines, len)) = self.root.try_settled() {
+        if let Some((lines, len)) = self.generations.root.try_settled() {
             let b = crate::scale::reciprocal_scale(hash, len as u64) as usize;
             // SAFETY: `b` is below `len`, the number of lines of a generation that was the root while we were pinned: not
             // freed before we unpin.
@@ -118,11 +119,11 @@ impl Table {
         /// As many as a core has line-fill buffers, roughly.
         const BATCH: usize = 16;
         for (c, chunk) in hashes.chunks(BATCH).enumerate() {
-            let s = self.root.load();
+            let s = self.generations.root.load();
             let head = |hash: u64| {
                 let b = crate::scale::reciprocal_scale(hash, s.len as u64) as usize;
                 // SAFETY: as in `find`. A bucket that has moved meanwhile costs a wasted prefetch only.
-                unsafe { s.lines.cast_const().add(b) }
+                unsafe { s.heads.cast_const().add(b) }
             };
             for &hash in chunk {
                 crate::prefetch::read(head(hash));

@@ -13,21 +13,8 @@
 
 use crate::sync::check::{mutant, pause};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, order};
+use crate::tags::{SLOTS, Tags};
 use core::sync::atomic::Ordering::Relaxed;
-
-/// Slots of a line. Models use two, so that chains grow within a few operations.
-pub(crate) const SLOTS: usize = if cfg!(nulls_loom) { 2 } else { 8 };
-
-/// The high bit of each tag byte: set in every tag, clear in an empty slot.
-const HIGH: u64 = 0x8080_8080_8080_8080;
-/// The low bit of each tag byte.
-const LOW: u64 = 0x0101_0101_0101_0101;
-/// The high bits of the bytes that are slots.
-const USED: u64 = if SLOTS == 8 {
-    HIGH
-} else {
-    HIGH & ((1 << (8 * SLOTS)) - 1)
-};
 
 /// One 64-byte link of a chain. All zero is valid: an empty first line, whose link means "my own marker".
 #[repr(C, align(64))]
@@ -39,110 +26,6 @@ pub(crate) struct Line {
     handles: [AtomicU32; SLOTS],
     link: AtomicPtr<Line>,
     fractions: AtomicU64,
-}
-
-/// The slots of a line that a look-up is interested in: one bit each, `STRIDE` bits apart, the last one in bit
-/// `STRIDE * SLOTS - 1` at the highest. Bits above mean nothing.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Slots<const STRIDE: u32>(u64);
-
-impl<const STRIDE: u32> Iterator for Slots<STRIDE> {
-    type Item = usize;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<usize> {
-        // The bits that mean something fit exactly into a byte or a word, so that this costs no masking.
-        let bits = if STRIDE == 1 {
-            self.0 as u8 as u64
-        } else {
-            self.0
-        };
-        if bits == 0 {
-            return None;
-        }
-        // SAFETY: part of it is not zero.
-        unsafe { core::hint::assert_unchecked(self.0 != 0) };
-        let i = (self.0.trailing_zeros() / STRIDE) as usize;
-        self.0 &= self.0 - 1;
-        // SAFETY: the lowest bit that is set is one that means something.
-        unsafe { core::hint::assert_unchecked(i < SLOTS) };
-        Some(i)
-    }
-}
-
-/// The eight tag bytes of a line as one word.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tags(u64);
-
-impl Tags {
-    /// The slots whose tag is `tag`.
-    #[inline(always)]
-    #[cfg(all(target_arch = "x86_64", not(nulls_loom)))]
-    pub(crate) fn matching(self, tag: WideTag) -> Slots<1> {
-        use core::arch::x86_64::{
-            _mm_cmpeq_epi8, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_movemask_epi8,
-            _mm_shufflelo_epi16, _mm_unpacklo_epi8,
-        };
-        // Beside being exact this spares the multiplier, which hashing keeps busy. Only the lower eight bytes count.
-        // SAFETY: SSE2 is part of the architecture.
-        Slots(unsafe {
-            let twice = _mm_cvtsi32_si128(tag.0 as i32);
-            let eight = _mm_shufflelo_epi16::<0>(_mm_unpacklo_epi8(twice, twice));
-            let equal = _mm_cmpeq_epi8(_mm_cvtsi64_si128(self.0 as i64), eight);
-            _mm_movemask_epi8(equal) as u64
-        })
-    }
-
-    /// The slots whose tag is `tag`, and now and then one more: the byte test carries, and the tags are only a filter.
-    #[inline(always)]
-    #[cfg(not(all(target_arch = "x86_64", not(nulls_loom))))]
-    pub(crate) fn matching(self, tag: WideTag) -> Slots<8> {
-        let x = self.0 ^ (LOW * tag.0 as u8 as u64);
-        Slots(x.wrapping_sub(LOW) & !x & USED)
-    }
-
-    /// The slots that hold, or are about to hold or to lose, a handle.
-    #[inline(always)]
-    pub(crate) fn used(self) -> Slots<8> {
-        Slots(self.0 & USED)
-    }
-
-    /// The slots without a tag.
-    #[inline(always)]
-    pub(crate) fn empty(self) -> Slots<8> {
-        Slots(!self.0 & USED)
-    }
-
-    /// How many slots have a tag.
-    #[inline(always)]
-    pub(crate) fn count(self) -> usize {
-        // One bit per byte, added up by a multiplication: a population count is a long sequence on the x86-64 baseline.
-        (((self.0 & USED) >> 7).wrapping_mul(LOW) >> 56) as usize
-    }
-
-    /// The tag of slot `i`.
-    #[inline(always)]
-    pub(crate) fn tag(self, i: usize) -> u8 {
-        (self.0 >> (8 * i)) as u8
-    }
-}
-
-/// A tag in the low byte of a word whose other bits mean nothing: clearing them would cost each look-up an instruction.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WideTag(u32);
-
-impl WideTag {
-    /// The tag of a hash.
-    #[inline(always)]
-    pub(crate) fn of(hash: u64) -> Self {
-        Self(hash as u32 | 0x80)
-    }
-}
-
-/// The tag of a hash: its seven low bits (the bucket takes the high ones), never zero.
-#[inline(always)]
-pub(crate) fn tag_of(hash: u64) -> u8 {
-    WideTag::of(hash).0 as u8
 }
 
 // SAFETY: all fields are atomics, whose zero bytes are zero and null; `zeroed` makes the same. No destructor.
@@ -170,7 +53,7 @@ impl Line {
     #[inline(always)]
     pub(crate) fn tags(&self) -> Tags {
         pause();
-        Tags(self.tags.load(order::tags_load()))
+        Tags::new(self.tags.load(order::tags_load()))
     }
 
     /// The handle of slot `i`, 0 when empty, for a reader.
@@ -272,7 +155,7 @@ impl Line {
     #[inline]
     pub(crate) fn tags_locked(&self) -> Tags {
         // Relaxed: only the holder of the lock writes tags, and taking it acquired what former holders wrote.
-        Tags(self.tags.load(Relaxed))
+        Tags::new(self.tags.load(Relaxed))
     }
 
     /// The link as the holder of the bucket's lock sees it.
@@ -330,6 +213,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tags::WideTag;
 
     #[test]
     #[cfg(not(nulls_loom))]
@@ -343,31 +227,19 @@ mod tests {
         let l = Line::new();
         l.set(0, 0x81, 0, 10);
         l.set(1, 0xff, 7, 11);
-        assert_eq!(l.tags().matching(WideTag(0x81)).collect::<Vec<_>>(), [0]);
-        assert_eq!(l.tags().matching(WideTag(0xff)).collect::<Vec<_>>(), [1]);
-        assert_eq!(l.tags().matching(WideTag(0x80)).next(), None);
+        assert_eq!(
+            l.tags().matching(WideTag::of(0x81)).collect::<Vec<_>>(),
+            [0]
+        );
+        assert_eq!(
+            l.tags().matching(WideTag::of(0xff)).collect::<Vec<_>>(),
+            [1]
+        );
+        assert_eq!(l.tags().matching(WideTag::of(0x80)).next(), None);
         assert_eq!(l.tags().empty().count(), SLOTS - 2);
         assert_eq!((l.handle(0), l.handle(1), l.fraction(1)), (10, 11, 7));
         l.clear(0);
         assert_eq!(l.tags().used().collect::<Vec<_>>(), [1]);
         assert_eq!(l.tags().count(), 1);
-    }
-
-    /// Every tag is found in every slot, whatever the other slots hold.
-    #[test]
-    fn no_tag_is_missed() {
-        for other in [0u64, 0x80, 0x81, 0xfe, 0xff] {
-            for tag in 0x80..=0xffu8 {
-                for slot in 0..SLOTS {
-                    let word = (LOW * other) & !(0xff << (8 * slot)) | (tag as u64) << (8 * slot);
-                    assert!(
-                        Tags(word)
-                            .matching(WideTag(tag as u32 | 0x500))
-                            .any(|i| i == slot),
-                        "{other:x} {tag:x} {slot}"
-                    );
-                }
-            }
-        }
     }
 }

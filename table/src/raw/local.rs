@@ -40,11 +40,11 @@ mod imp {
 }
 
 #[cold]
-pub(super) fn count_restart() {
+pub(crate) fn count_restart() {
     imp::restart();
 }
 
-pub(super) fn count_moved() {
+pub(crate) fn count_moved() {
     imp::moved();
 }
 

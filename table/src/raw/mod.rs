@@ -16,20 +16,18 @@
 //! assert_eq!(table.find(&guard, hash(2), |x| (names[x as usize] == "grace").then_some(x)), Some(2));
 //! ```
 
-mod array;
-mod count;
+mod buckets;
+
 mod cursor;
 mod find;
-mod latch;
 mod line;
 mod lines;
-mod local;
+pub(crate) mod local;
 #[cfg(any(nulls_loom, nulls_check))]
 #[doc(hidden)]
 pub mod models;
 mod nulls;
 mod resize;
-mod scratch;
 mod stats;
 mod steps;
 mod ticket;
@@ -42,14 +40,11 @@ pub use steps::Steps;
 pub use write::{InsertError, Probe, Stale, Written};
 
 use crate::budget::Budget;
-use crate::mem::Pages;
+use crate::count::Counter;
+use crate::generations::{FILL, Generations, buckets_for};
 use crate::rcu::Pinned;
-use crate::rcu::garbage::Garbage;
-use crate::sync::{AtomicBool, AtomicUsize, Lock};
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use array::Array;
-use core::sync::atomic::Ordering::Relaxed;
-use latch::Latch;
+use alloc::sync::Arc;
+use buckets::{Array, Buckets};
 use lines::Lines;
 
 /// A concurrent table of `u32` handles in order of their hashes. See the [module](self).
@@ -64,34 +59,10 @@ use lines::Lines;
 /// ```
 #[derive(Debug)]
 pub struct Table {
-    root: Latch,
-    count: count::Counter,
+    generations: Generations<Buckets>,
+    count: Counter,
     lines: Lines,
-    budget: Option<Arc<Budget>>,
-    /// Held to start a resize or to publish its end.
-    admin: Lock<()>,
-    /// The length that a queued resize shall have; 0: none.
-    wanted: AtomicUsize,
-    /// The table does not shrink by itself below this many buckets.
-    floor: AtomicUsize,
-    /// Generations that left the root and may still be looked at.
-    retired: Garbage<Box<Array>>,
-    /// Generations that nobody can look at any more, given back in slices.
-    #[allow(clippy::vec_box, reason = "an array's header is not moved about")]
-    dying: Lock<Vec<Box<Array>>>,
-    /// Whether `retired` or `dying` may hold something.
-    litter: AtomicBool,
-    /// See [`forget_fractions`](Self::forget_fractions).
-    #[cfg(feature = "ablation")]
-    forgets_fractions: bool,
 }
-
-/// Entries per bucket for which a table is sized when the number of entries is known. Less than [`FILL`]: one chain in
-/// fifty has a second line then, instead of one in fifteen, and each of those is a branch predicted wrong.
-const PRESIZE_FILL: usize = if cfg!(nulls_loom) { 1 } else { 4 };
-
-/// Entries per bucket on average above which a table grows: five of eight slots.
-const FILL: usize = if cfg!(nulls_loom) { 1 } else { 5 };
 
 impl Table {
     /// An empty table with one bucket.
@@ -160,7 +131,7 @@ impl Table {
     #[cfg(feature = "ablation")]
     #[doc(hidden)]
     pub fn forget_fractions(&mut self) {
-        self.forgets_fractions = true;
+        self.generations.root_mut().cells.forgets_fractions = true;
     }
 
     /// A table that pays for its memory from a budget that others may share.
@@ -169,26 +140,10 @@ impl Table {
         limit: Option<usize>,
         budget: Option<Arc<Budget>>,
     ) -> Result<Self, AllocError> {
-        // Registering with the kernel takes tens of milliseconds in a process that has several threads already (it waits
-        // for a grace period of the kernel's own): here, and not in somebody's first insert.
-        let _ = crate::rcu::flavour();
-        let len = Self::buckets_for(entries);
-        let array = Array::new(len, 0, array::FRACTION_BITS, Pages::Huge, budget.as_ref())?;
-        let snapshot = array.snapshot();
-        let _ = Box::into_raw(array);
         Ok(Self {
-            root: Latch::new(snapshot),
-            count: count::Counter::new(limit),
+            count: Counter::new(limit),
             lines: Lines::try_new(budget.as_ref())?,
-            budget,
-            admin: Lock::new(()),
-            wanted: AtomicUsize::new(0),
-            floor: AtomicUsize::new(len),
-            retired: Garbage::try_new()?,
-            litter: AtomicBool::new(false),
-            dying: Lock::new(Vec::new()),
-            #[cfg(feature = "ablation")]
-            forgets_fractions: false,
+            generations: Generations::try_new(Self::buckets_for(entries), budget)?,
         })
     }
 
@@ -201,7 +156,7 @@ impl Table {
     /// # Ok::<(), nulls::AllocError>(())
     /// ```
     pub fn buckets_for(entries: usize) -> usize {
-        entries.div_ceil(PRESIZE_FILL).max(1)
+        buckets_for(entries)
     }
 
     /// The number of handles. Exact for a limited table and while nobody writes, else a sum of counters read one after
@@ -234,7 +189,7 @@ impl Table {
     /// assert_eq!(nulls::raw::Table::new().buckets(), 1);
     /// ```
     pub fn buckets(&self) -> usize {
-        self.root.load().len
+        self.generations.buckets()
     }
 
     /// How many handles the current generation holds before it grows.
@@ -272,14 +227,7 @@ impl Table {
     /// # Ok::<(), nulls::AllocError>(())
     /// ```
     pub fn resize(&self, buckets: usize) -> Result<(), AllocError> {
-        let buckets = buckets.max(1);
-        // Relaxed: a bound of the policy, protects nothing.
-        let before = self.floor.swap(buckets, Relaxed);
-        self.want(buckets).inspect_err(|_| {
-            let _ = self
-                .floor
-                .compare_exchange(buckets, before, Relaxed, Relaxed);
-        })
+        self.generations.resize(buckets)
     }
 
     /// Whether a resize is running or queued.
@@ -292,9 +240,7 @@ impl Table {
     /// # Ok::<(), nulls::AllocError>(())
     /// ```
     pub fn is_resizing(&self) -> bool {
-        let guard = crate::rcu::pin();
-        // Relaxed: an answer about the past in any case.
-        self.root_array(guard.pinned()).next().is_some() || self.wanted.load(Relaxed) != 0
+        self.generations.is_resizing()
     }
 
     /// Calls `f` with every handle, and empties the table.
@@ -312,11 +258,8 @@ impl Table {
     /// assert_eq!((all, table.len()), (vec![1], 0));
     /// ```
     pub fn drain(&mut self, mut f: impl FnMut(u32)) {
-        let mut array: Option<&Array> = {
-            let root = self.root.load().array;
-            // SAFETY: the root is allocated as long as the table, and `&mut self` keeps everybody else out.
-            unsafe { root.as_ref() }
-        };
+        let guard = crate::rcu::pin();
+        let mut array = Some(self.root_array(guard.pinned()));
         while let Some(a) = array {
             for b in 0..a.len() {
                 self.drain_bucket(a.head(b), &mut f);
@@ -350,38 +293,15 @@ impl Table {
         }
     }
 
-    fn floor(&self) -> usize {
-        self.floor.load(Relaxed)
-    }
-
     /// The current generation.
     #[inline(always)]
     fn root_array<'g>(&'g self, guard: Pinned<'g>) -> &'g Array {
-        let _ = guard;
-        // SAFETY: the latch yields a generation that was the root while the caller was pinned: it is not freed before
-        // the guard goes.
-        unsafe { &*self.root.load().array }
-    }
-
-    /// Bytes of arrays that are retired and not yet freed.
-    fn garbage_bytes(&self) -> usize {
-        self.retired.waiting().bytes + self.dying.lock().iter().map(|t| t.bytes()).sum::<usize>()
+        self.generations.root_array(guard)
     }
 }
 
 impl Default for Table {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        // SAFETY: the root came from `Box::into_raw`, `&mut self` keeps everybody else out, and it is taken once.
-        let mut array = Some(unsafe { Box::from_raw(self.root.load().array) });
-        while let Some(mut a) = array {
-            array = a.take_next();
-        }
-        // Retired generations go with their list, at once: a guard that is still alive cannot look at this table.
     }
 }

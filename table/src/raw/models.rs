@@ -1,16 +1,16 @@
 //! The latch by itself, for models of its orderings: a whole table publishes too rarely for them.
 
-use super::latch::{self, Snapshot};
+use crate::generations::latch::{self, Snapshot};
 
 /// A latch over numbered snapshots.
 #[derive(Debug)]
-pub struct Latch(latch::Latch);
+pub struct Latch(latch::Latch<usize, usize>);
 
 /// Snapshot number `n`: all its words tell which it is, and none is ever followed.
-fn numbered(n: usize) -> Snapshot {
+fn numbered(n: usize) -> Snapshot<usize, usize> {
     Snapshot {
         array: core::ptr::without_provenance_mut(n * 64),
-        lines: core::ptr::without_provenance_mut(n * 64),
+        heads: core::ptr::without_provenance_mut(n * 64),
         len: n,
     }
 }
@@ -38,7 +38,7 @@ impl Latch {
     /// The number of the root.
     pub fn load(&self) -> usize {
         let s = self.0.load();
-        number(s.array.addr(), s.lines.addr(), s.len)
+        number(s.array.addr(), s.heads.addr(), s.len)
     }
 
     /// The number of the only generation, if there is but one.

@@ -53,7 +53,7 @@ impl Table {
             resizing_to: array.next().map(|n| n.len()),
             watermark: array.watermark(),
             bytes: self.lines.bytes(),
-            garbage_bytes: self.garbage_bytes(),
+            garbage_bytes: self.generations.garbage_bytes(),
             ..Stats::default()
         };
         loop {

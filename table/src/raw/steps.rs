@@ -162,7 +162,7 @@ impl Steps<'_> {
         if self.at >= self.end {
             return;
         }
-        let lines = self.table.root_array(self.guard.pinned()).lines();
+        let lines = self.table.root_array(self.guard.pinned()).cells.lines();
         let len = lines.len() as u64;
         let bucket = reciprocal_scale(self.at as u64, len);
         if interval_start(bucket, len) == self.at {

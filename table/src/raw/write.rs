@@ -4,12 +4,13 @@
 //! one the probe saw, so what the probe found out (the key is absent; the key is in this slot) still holds under the
 //! lock, where only a few stores remain to be done. No user code and no allocation runs while a lock is held.
 
-use super::array::Array;
-use super::line::{Line, SLOTS, WideTag, tag_of};
+use super::buckets::{Array, fraction};
+use super::line::Line;
 use super::{AllocError, Table, local, nulls, ticket};
 use crate::rcu::{Guard, Pinned};
 use crate::sync::Backoff;
 use crate::sync::check::mutant;
+use crate::tags::{SLOTS, WideTag, tag_of};
 
 mod two;
 
@@ -132,7 +133,7 @@ impl Written<'_> {
     /// ```
     #[inline(always)]
     pub fn assist(self, guard: &Guard, rehash: &impl Fn(u32) -> u64) {
-        if self.look || !self.table.root.is_settled() {
+        if self.look || !self.table.generations.root.is_settled() {
             self.assist_slowly(guard.pinned(), rehash);
         }
     }
@@ -141,7 +142,7 @@ impl Written<'_> {
     #[inline(never)]
     fn assist_slowly(self, guard: Pinned<'_>, rehash: &impl Fn(u32) -> u64) {
         if self.look {
-            self.table.look_after();
+            self.table.generations.look_after(self.table.len());
         }
         self.table.help(guard, rehash);
     }
@@ -159,7 +160,7 @@ impl Table {
     /// ```
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
-        if let Some((lines, len)) = self.root.try_settled() {
+        if let Some((lines, len)) = self.generations.root.try_settled() {
             let b = crate::scale::reciprocal_scale(hash, len as u64) as usize;
             crate::prefetch::read(lines.wrapping_add(b));
         }
@@ -190,11 +191,11 @@ impl Table {
         rehash: &impl Fn(u32) -> u64,
     ) -> Probe<'g> {
         // The common case, as in `find`: no resize, nobody in the bucket, and one line that says it all.
-        if let Some(root) = self.root.try_settled_whole() {
+        if let Some(root) = self.generations.root.try_settled_whole() {
             let b = crate::scale::reciprocal_scale(hash, root.len as u64) as usize;
             // SAFETY: `b` is below the number of lines of a generation that was the root while we were pinned, as is its
             // header: not freed before we unpin.
-            let (head, array): (&Line, &Array) = unsafe { (&*root.lines.add(b), &*root.array) };
+            let (head, array): (&Line, &Array) = unsafe { (&*root.heads.add(b), &*root.array) };
             let ticket = ticket::load(head);
             if ticket & (ticket::LOCK | ticket::MOVED) == 0 {
                 let probe = Probe {
@@ -415,7 +416,7 @@ impl<'g> Probe<'g> {
     #[inline]
     fn place(&self, slot: Option<Slot<'g>>, y: Option<&'g Line>, x: u32) {
         let tag = tag_of(self.hash);
-        let fraction = self.array.fraction(self.hash);
+        let fraction = fraction(self.array.len(), self.hash);
         if let Some(y) = y {
             if mutant("write:set-before-link") {
                 y.set(0, tag, fraction, x);

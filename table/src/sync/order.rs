@@ -172,7 +172,34 @@ orderings! {
     /// Gives the lock back, changed, unchanged or MOVED. Pairs with `ticket_load`.
     ticket_leave: Release;
 
-    // --- raw table: generations
+    // --- inline map
+
+    /// A look-up or a probe looks at the ticket. Pairs with `inline_leave`: it sees what former holders wrote, the spill line
+    /// that the ticket names, and if MOVED, the entries in the next generation.
+    inline_ticket_load: Acquire;
+    /// A look-up looks at the ticket again. Relaxed: its loads of tags, words and links are Acquire, so whoever saw a store
+    /// made under a later lock sees a later ticket.
+    inline_ticket_again: Relaxed;
+    /// Takes the lock. Relaxed as `ticket_take`: the exchange succeeds from the value that a probe's Acquire load has seen.
+    inline_take: Relaxed;
+    /// Gives the lock back. Pairs with `inline_ticket_load`.
+    inline_leave: Release;
+    /// Loads the tags of a line. Pairs with `inline_tags_store`: a slot whose tag is seen has its words; a tag that is seen
+    /// to be gone, or is that of a recycled line, has a later ticket behind it.
+    inline_tags_load: Acquire;
+    /// Sets or clears tags. Pairs with `inline_tags_load`.
+    inline_tags_store: Release;
+    /// Loads a word of a slot. Pairs with `inline_word_store`: a word of a later entry has a later ticket behind it.
+    inline_word_load: Acquire;
+    /// Writes a word of a slot. Pairs with `inline_word_load`.
+    inline_word_store: Release;
+    /// Loads the handle of the next spill line. Pairs with `inline_next_store`: the line is written; and if this one has been
+    /// recycled, a later ticket is behind the handle.
+    inline_next_load: Acquire;
+    /// Links a spill line behind another, or into the list of free ones. Pairs with `inline_next_load`.
+    inline_next_store: Release;
+
+    // --- generations
 
     /// Looks for the next generation. Pairs with `next_publish`: its header and lines are initialised.
     next_load: Acquire;
@@ -185,6 +212,8 @@ orderings! {
     watermark_advance: AcqRel;
     /// Begins to read the latch. Pairs with `latch_odd` and `latch_even`: the copy that the count names is complete.
     latch_begin: Acquire;
+    /// Reads the heads alone. Pairs with `latch_write_fence`, behind which they are stored: the array is initialised.
+    latch_heads: Acquire;
     /// Stands between the reads of the copy and the second look at the count. Pairs with `latch_write_fence` and
     /// `latch_write_fence2`: whoever read a word of a later publication sees a later count.
     latch_read_fence: Acquire;
@@ -203,7 +232,7 @@ orderings! {
     /// the wish: store buffering, so both need the total order.
     wanted_fence: SeqCst;
 
-    // --- raw table: count
+    // --- count
 
     /// Admits a handle under a limit. Pairs with `count_release`: what takes the place of a removed entry comes after
     /// its removal.

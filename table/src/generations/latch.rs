@@ -1,4 +1,4 @@
-//! The table's ticket: readers fetch `(array, lines, len)` consistently and never wait for whoever publishes.
+//! The table's ticket: readers fetch `(array, heads, len)` consistently and never wait for whoever publishes.
 //!
 //! Two copies of the triple; the parity of the sequence count names the one that is not being written, as in the
 //! kernel's `seqcount_latch_t` (`include/linux/seqlock.h`). A reader repeats only if a whole publication passed while
@@ -14,40 +14,46 @@
 //!
 //! So one look at the count tells a look-up that it needs to know of one generation only.
 
-use super::array::Array;
-use super::line::Line;
 use crate::sync::check::mutant;
 use crate::sync::{AtomicPtr, AtomicUsize, fence, order};
 use core::sync::atomic::Ordering::Relaxed;
 
-/// One consistent view of a table generation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) array: *mut Array,
-    pub(crate) lines: *mut Line,
+/// One consistent view of a generation whose header is an `A`, and whose buckets begin with an `H` each.
+#[derive(Debug)]
+pub(crate) struct Snapshot<A, H> {
+    pub(crate) array: *mut A,
+    pub(crate) heads: *mut H,
     pub(crate) len: usize,
 }
 
+impl<A, H> Clone for Snapshot<A, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A, H> Copy for Snapshot<A, H> {}
+
 #[derive(Debug)]
-struct Copy {
-    array: AtomicPtr<Array>,
-    lines: AtomicPtr<Line>,
+struct Triple<A, H> {
+    array: AtomicPtr<A>,
+    heads: AtomicPtr<H>,
     len: AtomicUsize,
 }
 
-impl Copy {
-    fn new(s: Snapshot) -> Self {
+impl<A, H> Triple<A, H> {
+    fn new(s: Snapshot<A, H>) -> Self {
         Self {
             array: AtomicPtr::new(s.array),
-            lines: AtomicPtr::new(s.lines),
+            heads: AtomicPtr::new(s.heads),
             len: AtomicUsize::new(s.len),
         }
     }
 
-    fn store(&self, s: Snapshot) {
+    fn store(&self, s: Snapshot<A, H>) {
         // Relaxed: ordered by the fences and stores of the sequence count around them.
         self.array.store(s.array, Relaxed);
-        self.lines.store(s.lines, Relaxed);
+        self.heads.store(s.heads, Relaxed);
         self.len.store(s.len, Relaxed);
     }
 }
@@ -55,38 +61,39 @@ impl Copy {
 /// The sequence-count latch: one cache line, which nothing else that is written shares.
 #[derive(Debug)]
 #[repr(align(64))]
-pub(crate) struct Latch {
+pub(crate) struct Latch<A, H> {
     seq: AtomicUsize,
-    copies: [Copy; 2],
+    copies: [Triple<A, H>; 2],
 }
 
-impl Latch {
-    pub(crate) fn new(s: Snapshot) -> Self {
+impl<A, H> Latch<A, H> {
+    pub(crate) fn new(s: Snapshot<A, H>) -> Self {
         Self {
             seq: AtomicUsize::new(0),
-            copies: [Copy::new(s), Copy::new(s)],
+            copies: [Triple::new(s), Triple::new(s)],
         }
     }
 
-    /// Lines and length of the only generation; `None` while there are two, or one was published while we looked.
+    /// Heads and length of the only generation; `None` while there are two, or one was published while we looked.
     #[inline(always)]
-    pub(crate) fn try_settled(&self) -> Option<(*const Line, usize)> {
+    pub(crate) fn try_settled(&self) -> Option<(*const H, usize)> {
         let seq = self.seq.load(order::latch_begin());
         if seq & 3 != 0 {
             return None;
         }
         // Relaxed: the fence below orders these before the second look at the count.
-        let (lines, len) = (
-            self.copies[0].lines.load(Relaxed),
+        let (heads, len) = (
+            self.copies[0].heads.load(Relaxed),
             self.copies[0].len.load(Relaxed),
         );
         fence(order::latch_read_fence());
-        (self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck")).then_some((lines, len))
+        (self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck"))
+            .then_some((heads.cast_const(), len))
     }
 
     /// As [`try_settled`](Self::try_settled), with the generation's header.
     #[inline(always)]
-    pub(crate) fn try_settled_whole(&self) -> Option<Snapshot> {
+    pub(crate) fn try_settled_whole(&self) -> Option<Snapshot<A, H>> {
         let seq = self.seq.load(order::latch_begin());
         if seq & 3 != 0 {
             return None;
@@ -94,11 +101,18 @@ impl Latch {
         // Relaxed: the fence below orders these before the second look at the count.
         let s = Snapshot {
             array: self.copies[0].array.load(Relaxed),
-            lines: self.copies[0].lines.load(Relaxed),
+            heads: self.copies[0].heads.load(Relaxed),
             len: self.copies[0].len.load(Relaxed),
         };
         fence(order::latch_read_fence());
         (self.seq.load(Relaxed) == seq || mutant("latch:skip-recheck")).then_some(s)
+    }
+
+    /// The heads of the root, or of the one before while it is being replaced. One word needs no sequence count: for tables
+    /// that keep the number of their buckets there, and whose buckets say themselves whether they have moved.
+    #[inline(always)]
+    pub(crate) fn heads(&self) -> *const H {
+        self.copies[0].heads.load(order::latch_heads())
     }
 
     /// Whether no resize ran a moment ago.
@@ -110,14 +124,14 @@ impl Latch {
 
     /// The root.
     #[inline]
-    pub(crate) fn load(&self) -> Snapshot {
+    pub(crate) fn load(&self) -> Snapshot<A, H> {
         loop {
             let seq = self.seq.load(order::latch_begin());
             let copy = &self.copies[seq & 1];
             // Relaxed: as above.
             let s = Snapshot {
                 array: copy.array.load(Relaxed),
-                lines: copy.lines.load(Relaxed),
+                heads: copy.heads.load(Relaxed),
                 len: copy.len.load(Relaxed),
             };
             fence(order::latch_read_fence());
@@ -138,7 +152,7 @@ impl Latch {
     }
 
     /// Publishes the successor, which ends the resize. The caller holds the table's `admin` lock.
-    pub(crate) fn publish(&self, s: Snapshot) {
+    pub(crate) fn publish(&self, s: Snapshot<A, H>) {
         // Relaxed: only publishers write it, and their lock ordered the last one before us.
         let seq = self.seq.load(Relaxed);
         debug_assert_eq!(seq & 3, 2);

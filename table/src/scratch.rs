@@ -1,6 +1,6 @@
 //! A short list on the stack that spills to the heap, fallibly: what a mover notes of one bucket.
 
-use super::AllocError;
+use crate::mem::AllocError;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 
