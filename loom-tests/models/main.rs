@@ -4,6 +4,7 @@ mod conntrack;
 mod entries;
 mod finish;
 mod harness;
+mod inline;
 mod kernel;
 mod latch;
 mod litmus;
@@ -38,6 +39,7 @@ const SHIPPED: &[&[Model]] = &[
     entries::MODELS,
     steps::MODELS,
     map::MODELS,
+    inline::MODELS,
     conntrack::MODELS,
 ];
 

@@ -91,7 +91,7 @@ pub const MODELS: &[Model] = &[
 ];
 
 /// Undoes the map's spreading of hashes, so that keys lie where a model wants them.
-fn unspread(hash: u64) -> u64 {
+pub(crate) fn unspread(hash: u64) -> u64 {
     // The inverse of the map's odd factor modulo 2^64, by Newton's iteration; the shifts undo themselves.
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut inverse = FACTOR;
