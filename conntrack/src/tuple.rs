@@ -403,6 +403,82 @@ mod tests {
         expected[20..24].copy_from_slice(&[198, 51, 100, 2]);
         expected[36..39].copy_from_slice(&[0, 80, ipproto::TCP]);
         assert_eq!(t.to_bytes(), expected);
+
+        let t = Tuple::v6(FROM, TO, ipproto::SCTP, 0x1234, 0xfedc);
+        let mut expected = [0u8; 40];
+        expected[..16].copy_from_slice(&FROM);
+        expected[16..20].copy_from_slice(&[0x12, 0x34, 10, 0]);
+        expected[20..36].copy_from_slice(&TO);
+        expected[36..39].copy_from_slice(&[0xfe, 0xdc, ipproto::SCTP]);
+        assert_eq!(t.to_bytes(), expected);
+    }
+
+    /// Addresses in which every byte is another, and no word is small.
+    const FROM: [u8; 16] = *b"\xfe\x81\xf2\x83\xf4\x85\xf6\x87\xf8\x89\xfa\x8b\xfc\x8d\xfe\x8f";
+    const TO: [u8; 16] = *b"\xa0\xb1\xa2\xb3\xa4\xb5\xa6\xb7\xa8\xb9\xaa\xbb\xac\xbd\xae\xbf";
+
+    #[test]
+    fn parts_of_ipv4_tuples() {
+        let (a, b) = ([192, 0, 2, 1], [198, 51, 100, 2]);
+        let t = Tuple::v4(a, b, ipproto::TCP, 0x1234, 0xfedc);
+        assert_eq!((t.src(), t.dst()), (IpAddr::from(a), IpAddr::from(b)));
+        assert_eq!((t.src_l4(), t.dst_l4()), (0x1234, 0xfedc));
+        assert_eq!((t.protonum(), t.family()), (6, Family::Ipv4));
+        assert_eq!((t.icmp_type(), t.icmp_code()), (0xfe, 0xdc));
+        assert_eq!(
+            Tuple::new(a.into(), b.into(), ipproto::TCP, 0x1234, 0xfedc),
+            Some(t)
+        );
+        assert_eq!(Tuple::new(a.into(), TO.into(), 6, 1, 2), None);
+        assert_eq!(t.addresses(), Tuple::v4(a, b, 0, 0, 0));
+        assert_eq!(t.swapped(), Tuple::v4(b, a, ipproto::TCP, 0x1234, 0xfedc));
+        assert_eq!(
+            t.invert(),
+            Some(Tuple::v4(b, a, ipproto::TCP, 0xfedc, 0x1234))
+        );
+    }
+
+    #[test]
+    fn parts_of_ipv6_tuples() {
+        let t = Tuple::v6(FROM, TO, ipproto::TCP, 0x1234, 0xfedc);
+        assert_eq!(t.family(), Family::Ipv6);
+        assert_eq!(t.addresses(), Tuple::v6(FROM, TO, 0, 0, 0));
+        assert_eq!(
+            t.swapped(),
+            Tuple::v6(TO, FROM, ipproto::TCP, 0x1234, 0xfedc)
+        );
+        assert_eq!(
+            t.invert(),
+            Some(Tuple::v6(TO, FROM, ipproto::TCP, 0xfedc, 0x1234))
+        );
+    }
+
+    #[test]
+    fn addresses_are_compared_whole() {
+        let t = Tuple::v6(FROM, TO, ipproto::TCP, 1, 2);
+        assert!(!t.is_to_itself());
+        assert!(Tuple::v6(TO, TO, ipproto::TCP, 1, 2).is_to_itself());
+        // Ports and protocols do not count.
+        assert!(t.same_dst(&Tuple::v6(TO, TO, ipproto::UDP, 3, 4)));
+        for byte in 0..16 {
+            let mut other = TO;
+            other[byte] ^= 0x10;
+            assert!(!t.same_dst(&Tuple::v6(FROM, other, ipproto::TCP, 1, 2)));
+            assert!(!Tuple::v6(TO, other, ipproto::TCP, 1, 2).is_to_itself());
+        }
+    }
+
+    #[test]
+    fn an_answer_has_the_id_and_the_code_of_the_question() {
+        let (a, b) = ([192, 0, 2, 1], [198, 51, 100, 2]);
+        assert_eq!(
+            Tuple::v4(a, b, ipproto::ICMP, 0x1234, 0x0d05).invert(),
+            Some(Tuple::v4(b, a, ipproto::ICMP, 0x1234, 0x0e05))
+        );
+        assert_eq!(
+            Tuple::v6(FROM, TO, ipproto::ICMPV6, 0x1234, 0x8005).invert(),
+            Some(Tuple::v6(TO, FROM, ipproto::ICMPV6, 0x1234, 0x8105))
+        );
     }
 
     #[test]
@@ -446,6 +522,13 @@ mod tests {
             }
         }
         assert!(!a.is(&Tuple([5, 4, 3, 2, 1])));
+        // Differences that are alike do not cancel each other out.
+        for word in 0..4 {
+            let mut b = a;
+            b.0[word] ^= 1 << 17;
+            b.0[word + 1] ^= 1 << 17;
+            assert!(!a.is(&b), "word {word} and the next");
+        }
     }
 
     #[test]
@@ -453,5 +536,16 @@ mod tests {
         assert_eq!(Direction::from_bit(0), Direction::Original);
         assert_eq!(Direction::from_bit(1), Direction::Reply);
         assert_eq!(Direction::from_bit(2), Direction::Original);
+    }
+
+    #[test]
+    fn directions_and_families_have_numbers_and_names() {
+        assert_eq!(Direction::BOTH.map(Direction::index), [0, 1]);
+        let others = [Direction::Reply, Direction::Original];
+        assert_eq!(Direction::BOTH.map(Direction::other), others);
+        assert_eq!(
+            [Family::Ipv4, Family::Ipv6].map(Family::name),
+            ["ipv4", "ipv6"]
+        );
     }
 }

@@ -112,3 +112,60 @@ pub struct Link {
     /// The key.
     pub key: Key,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuple::ipproto;
+    use Direction::{Original, Reply};
+
+    #[test]
+    fn a_zone_counts_in_its_directions() {
+        let ids = |z: Zone| [z.id_for(Original), z.id_for(Reply)];
+        assert_eq!(ids(Zone::both(7)), [7, 7]);
+        assert_eq!(ids(Zone::one_way(7, Original)), [7, 0]);
+        assert_eq!(ids(Zone::one_way(7, Reply)), [0, 7]);
+        let default = Zone {
+            id: 0,
+            dirs: 3,
+            from_mark: false,
+        };
+        assert_eq!((Zone::default(), Zone::DEFAULT), (default, default));
+    }
+
+    #[test]
+    fn a_word_holds_a_zone() {
+        let a = Zone {
+            id: 0x1234,
+            dirs: 2,
+            from_mark: true,
+        };
+        assert_eq!(a.pack(), 0x0102_1234);
+        assert_eq!(Zone::unpack(0x0102_1234), a);
+        let b = Zone {
+            id: 0xffff,
+            dirs: 1,
+            from_mark: false,
+        };
+        assert_eq!(b.pack(), 0x0001_ffff);
+        // Bits without a meaning have none.
+        assert_eq!(Zone::unpack(0xfefd_ffff), b);
+    }
+
+    #[test]
+    fn a_zone_of_one_direction_separates_the_links() {
+        let tuple = Tuple::v4([10, 0, 0, 1], [10, 0, 0, 2], ipproto::UDP, 1000, 53);
+        let keys = |zone| {
+            [Original, Reply].map(|dir| {
+                let key = Key::new(tuple, zone, dir, NetId(4));
+                assert_eq!((key.tuple, key.net), (tuple, NetId(4)));
+                (key.zone, key.links)
+            })
+        };
+        assert_eq!(keys(Zone::both(7)), [(7, 3), (7, 3)]);
+        assert_eq!(keys(Zone::one_way(7, Original)), [(7, 1), (0, 2)]);
+        assert_eq!(keys(Zone::one_way(7, Reply)), [(0, 1), (7, 2)]);
+        // Zone 0 is what the other direction has anyway.
+        assert_eq!(keys(Zone::one_way(0, Reply)), [(0, 3), (0, 3)]);
+    }
+}

@@ -3,7 +3,8 @@
 //! Each entry carries a payload in the application's slot, a loom cell that names its flow: whoever is given an entry of another life, or
 //! one that is not complete, shows as a race or as a wrong name.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
+use crate::verdict::saw;
 use loom::cell::UnsafeCell;
 use nulls_conntrack::status::{CONFIRMED, DYING};
 use nulls_conntrack::{

@@ -1,8 +1,9 @@
 //! What the table is for: entries under two keys, counted entries that are reused at once, exact limits, and walks in the
 //! order of hashes.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
 use crate::table::{World, hash};
+use crate::verdict::saw;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering::*};
 use nulls::pool::{Entry, Pool};

@@ -1,7 +1,8 @@
 //! The end of a resize: queued wishes, and several helpers at once.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
 use crate::table::{World, hash};
+use crate::verdict::saw;
 use nulls::raw::InsertError;
 use nulls::rcu;
 use std::sync::Arc;

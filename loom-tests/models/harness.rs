@@ -3,20 +3,11 @@
 //! A model passes when no execution fails, at least `floor` executions were made, and every outcome in `outcomes` was
 //! seen. The last two guard against a model that is true because it explores nothing.
 
-use std::collections::BTreeMap;
+use crate::verdict::{self, COUNT, Expect, HITS};
 use std::process::exit;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// What a run of a model must come to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
-    /// No execution fails.
-    Passes,
-    /// Some execution fails: the model is wrong on purpose, and the checker has to notice.
-    Caught,
-}
 
 /// One model: a small program on the shipped code, explored in all its executions.
 pub struct Model {
@@ -63,23 +54,10 @@ impl Model {
     };
 }
 
-// All of this is outside of the model: plain `std`, no branching point.
-static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
-static SEEN: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+// As what `verdict` holds, outside of the model.
 static MUTANT: Mutex<Option<&'static str>> = Mutex::new(None);
 static ARMED: AtomicBool = AtomicBool::new(false);
-static HITS: AtomicUsize = AtomicUsize::new(0);
-static QUIET: AtomicBool = AtomicBool::new(false);
 static REACH: AtomicBool = AtomicBool::new(false);
-
-/// Notes an outcome of the running execution.
-pub fn saw(outcome: &'static str) {
-    *SEEN
-        .lock()
-        .unwrap_or_else(|e| e.into_inner())
-        .entry(outcome)
-        .or_default() += 1;
-}
 
 /// Options of a run.
 pub struct Options {
@@ -92,32 +70,9 @@ pub struct Options {
 }
 
 /// Runs a model and ends the process: 0 passed, 1 failed.
-///
-/// The first panic is reported from the hook and ends the process there. Unwinding through the checker would run the
-/// destructors of a half-finished execution and could abort with a second, misleading panic.
 pub fn run(model: &'static Model, options: Options) -> ! {
     let start = Instant::now();
-    let mutated = options.mutant.is_some();
-    std::panic::set_hook(Box::new(move |info| {
-        if QUIET.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let what = info.payload();
-        let text = what
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| what.downcast_ref::<&str>().copied())
-            .unwrap_or("a panic without text");
-        let place = info
-            .location()
-            .map_or(String::new(), |l| format!("{}:{}", l.file(), l.line()));
-        // From the package's folder on: `table/src/…`, `models/…`.
-        let from = place.rmatch_indices('/').nth(2).map_or(0, |(at, _)| at + 1);
-        let place = &place[from..];
-        println!("@panic\t{}\t{place}", text.replace(['\n', '\t'], " "));
-        report(start);
-        exit(1);
-    }));
+    verdict::panics_end_the_run(start);
 
     *MUTANT.lock().unwrap_or_else(|e| e.into_inner()) = options.mutant;
     REACH.store(options.reach, Ordering::SeqCst);
@@ -133,7 +88,7 @@ pub fn run(model: &'static Model, options: Options) -> ! {
     builder.log = options.trace.is_some();
     let trace = options.trace;
     builder.check(move || {
-        let n = EXECUTIONS.fetch_add(1, Ordering::Relaxed) + 1;
+        let n = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
         if n.is_multiple_of(1000) {
             println!("@progress\t{n}");
         }
@@ -150,38 +105,15 @@ pub fn run(model: &'static Model, options: Options) -> ! {
             nulls::checking::recorded_mutants().join(",")
         );
     }
-    let seen = SEEN.lock().unwrap_or_else(|e| e.into_inner()).clone();
-    let mut ok = true;
-    for o in model.outcomes.iter().filter(|o| !seen.contains_key(*o)) {
-        println!("@unseen\t{o}");
-        ok = false;
-    }
-    for o in seen.keys().filter(|o| !model.outcomes.contains(o)) {
-        println!("@undeclared\t{o}");
-        ok = false;
-    }
+    let mut ok = verdict::saw_what_it_should(model.outcomes);
     // A mutant may well end an exploration early without being wrong: the floor is for the code as shipped.
-    let n = EXECUTIONS.load(Ordering::Relaxed);
-    if n < model.floor && !mutated {
+    let n = COUNT.load(Ordering::Relaxed);
+    if n < model.floor && options.mutant.is_none() {
         println!("@floor\t{n} executions, at least {} expected", model.floor);
         ok = false;
     }
-    report(start);
+    verdict::report(start);
     exit(i32::from(!ok));
-}
-
-fn report(start: Instant) {
-    let seen: Vec<String> = SEEN
-        .try_lock()
-        .map(|s| s.iter().map(|(k, v)| format!("{k}={v}")).collect())
-        .unwrap_or_default();
-    println!(
-        "@result\t{}\t{}\t{}\t{}",
-        EXECUTIONS.load(Ordering::Relaxed),
-        start.elapsed().as_millis(),
-        HITS.load(Ordering::Relaxed) + nulls::checking::mutant_hits(),
-        seen.join(",")
-    );
 }
 
 /// Prints the checker's own log from now on.

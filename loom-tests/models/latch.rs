@@ -3,7 +3,8 @@
 //! A snapshot's words all tell its number, so that a torn one shows. In a whole table two publications are far apart, and
 //! what a reader finds between them hides half of these orderings.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
+use crate::verdict::saw;
 use loom::sync::atomic::{AtomicUsize, Ordering::*};
 use nulls::raw::models::Latch;
 use std::sync::Arc;

@@ -8,7 +8,8 @@
     reason = "loom runs all threads of a model on one"
 )]
 
-use crate::harness::{Expect, Model, saw, spawn};
+use crate::harness::{Model, spawn};
+use crate::verdict::{Expect, saw};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering, Ordering::*, fence};
 use std::sync::Arc;

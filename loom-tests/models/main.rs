@@ -14,9 +14,11 @@ mod rcu;
 mod resize;
 mod steps;
 mod table;
+#[path = "../shared/verdict.rs"]
+mod verdict;
 mod walk;
 
-use harness::{Expect, Model, Options};
+use harness::{Model, Options};
 
 /// The models of the kernel's algorithms.
 const KERNEL: &[&[&[Model]]] = &[
@@ -50,13 +52,10 @@ fn all() -> impl Iterator<Item = &'static Model> {
 
 fn list() {
     for m in all() {
-        let kind = match m.expect {
-            Expect::Passes => "passes",
-            Expect::Caught => "caught",
-        };
         println!(
-            "@model\t{}\t{kind}\t{}\t{}/{}\t{}\t{}\t{}\t{}",
+            "@model\t{}\t{}\t{}\t{}/{}\t{}\t{}\t{}\t{}",
             m.name,
+            m.expect.name(),
             m.threads,
             m.fast_bound,
             m.full_bound,
@@ -92,8 +91,7 @@ fn main() {
     };
     while let [key, value, more @ ..] = rest {
         match *key {
-            // Lives as long as the process: the checking build keeps its address.
-            "mutant" => options.mutant = Some(Box::leak((*value).to_owned().into_boxed_str())),
+            "mutant" => options.mutant = Some(verdict::mutant(value)),
             "reach" => options.reach = *value == "yes",
             "trace" => options.trace = Some(value.parse().expect("an execution's number")),
             other => panic!("unknown option {other}"),

@@ -3,8 +3,9 @@
 //! A value's payload is a loom cell that its maker writes, every finder reads, and its destructor writes: a value that is
 //! dropped under a reader is a race.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
 use crate::table::hash;
+use crate::verdict::saw;
 use loom::cell::UnsafeCell;
 use nulls::{HashMap, TryInsertError};
 use std::hash::{BuildHasherDefault, Hasher};

@@ -2,7 +2,8 @@
 //!
 //! An entry's payload is a loom cell that the owner writes and every holder of a reference reads.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
+use crate::verdict::saw;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering::*};
 use nulls::pool::{Entry, Pool, Unique};

@@ -3,7 +3,8 @@
 //! The world is a link to one of its nodes, whose contents are loom cells. The writer moves the link from node 0 to node 1
 //! and frees node 0, which is writing to its cell: if a reader may still read it, loom reports a race.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
+use crate::verdict::saw;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering::*};
 use nulls::checking::Garbage;

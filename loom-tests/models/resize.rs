@@ -1,7 +1,8 @@
 //! Look-ups and writes while buckets move between generations of any lengths.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
 use crate::table::{World, hash};
+use crate::verdict::saw;
 use nulls::rcu;
 use std::sync::Arc;
 

@@ -4,8 +4,9 @@
 //! Proved: what stays is yielded exactly once, what was found before is yielded too, and what comes or goes meanwhile at most
 //! once, though the bucket under the iteration moves or a line of it is recycled into the same chain.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
 use crate::table::{World, hash};
+use crate::verdict::saw;
 use nulls::rcu;
 use std::sync::Arc;
 

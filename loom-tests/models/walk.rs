@@ -1,8 +1,9 @@
 //! Look-ups against single writes: nothing that stays is missed, nothing half-made is found, whatever a line becomes
 //! while a reader stands on it.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
 use crate::table::{World, hash};
+use crate::verdict::saw;
 use nulls::raw::thread_stats;
 use nulls::rcu;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The scenarios.
 
 use crate::history::{Clock, Event, Op, Recorder, check};
-use crate::{Scenario, saw};
+use crate::scenario::Scenario;
+use crate::verdict::saw;
 use nulls::pool::{Entry, Pool};
 use nulls::raw::{InsertError, Table};
 use nulls::{HashMap, TryInsertError, rcu};
@@ -24,6 +25,7 @@ pub const ALL: &[Scenario] = &[
             "resize:moved-before-placed",
         ],
         body: map_history,
+        ..Scenario::DEFAULT
     },
     Scenario {
         name: "map/grow",
@@ -32,6 +34,7 @@ pub const ALL: &[Scenario] = &[
         outcomes: &["grown"],
         kills: &["resize:moved-before-placed", "ticket:leave-without-step"],
         body: map_grow,
+        ..Scenario::DEFAULT
     },
     Scenario {
         name: "map/iterate",
@@ -40,6 +43,7 @@ pub const ALL: &[Scenario] = &[
         outcomes: &["iterated"],
         kills: &["cursor:end-of-last-only"],
         body: map_iterate,
+        ..Scenario::DEFAULT
     },
     Scenario {
         name: "map/values",
@@ -48,6 +52,7 @@ pub const ALL: &[Scenario] = &[
         outcomes: &["read", "missed"],
         kills: &["rcu:ignore-active-reader"],
         body: map_values,
+        ..Scenario::DEFAULT
     },
     Scenario {
         name: "table/two-keys",
@@ -56,6 +61,7 @@ pub const ALL: &[Scenario] = &[
         outcomes: &["done"],
         kills: &["ticket:take-from-any-version"],
         body: two_keys,
+        ..Scenario::DEFAULT
     },
     Scenario {
         name: "pool/churn",
@@ -64,6 +70,7 @@ pub const ALL: &[Scenario] = &[
         outcomes: &["had", "not had"],
         kills: &["pool:raise-from-zero", "pool:recycle-before-last"],
         body: pool_churn,
+        ..Scenario::DEFAULT
     },
 ];
 

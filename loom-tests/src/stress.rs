@@ -87,7 +87,7 @@ fn run_all(options: &Options, kind: &Kind) -> Result<Tally> {
     let contents = runner::list(&program)?;
     let chosen = options.select(&contents)?;
     let mut tally = Tally::default();
-    // The self-test first, where there is one.
+    // The self-test first, whatever is selected.
     let litmus = contents.models.iter().filter(|m| m.is_litmus());
     let all: Vec<&Model> = litmus.chain(chosen.iter().copied()).collect();
     let checked = runner::parallel(&all, kind.jobs, |model| {

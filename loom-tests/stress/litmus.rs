@@ -1,6 +1,8 @@
 //! The self-test of the stress harness: bugs that it has to notice.
 
-use crate::harness::{Expect, Run, Scenario};
+use crate::harness::Run;
+use crate::scenario::Scenario;
+use crate::verdict::Expect;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
 pub const SCENARIOS: &[Scenario] = &[

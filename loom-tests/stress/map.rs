@@ -1,6 +1,8 @@
 //! The map under grace periods: values are whole while somebody looks at them, and each is dropped once.
 
-use crate::harness::{Run, Scenario, saw};
+use crate::harness::Run;
+use crate::scenario::Scenario;
+use crate::verdict::saw;
 use nulls::{HashMap, rcu};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::*};
 

@@ -1,6 +1,8 @@
 //! Counted entries in a table: reused at once, and still never mistaken for another.
 
-use crate::harness::{Run, Scenario, saw};
+use crate::harness::Run;
+use crate::scenario::Scenario;
+use crate::verdict::saw;
 use nulls::pool::{Entry, Pool};
 use nulls::raw::{InsertError, Table};
 use nulls::rcu;

@@ -3,7 +3,9 @@
 //! The world has few buckets and many entries, so that chains are long, lines come and go with nearly every write, and
 //! readers are often on a line that becomes another's.
 
-use crate::harness::{Run, Scenario, saw};
+use crate::harness::Run;
+use crate::scenario::Scenario;
+use crate::verdict::saw;
 use nulls::raw::{InsertError, Table, thread_stats};
 use nulls::rcu::{self, Guard};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};

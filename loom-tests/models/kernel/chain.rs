@@ -1,7 +1,8 @@
 //! Walks: what a reader that stands on a node finds when the node moves on without it (G3, G5, G15, G16).
 
 use super::{Link, follow, node, nulls, pair};
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
+use crate::verdict::saw;
 use loom::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! An object's life in memory that is reused under readers: counts, keys, CONFIRMED and DYING (G1, G2, G4, G8, G11, G22).
 
 use super::pair;
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
+use crate::verdict::saw;
 use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicUsize, Ordering, Ordering::*};

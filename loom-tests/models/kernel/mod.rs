@@ -18,7 +18,7 @@ macro_rules! pair {
                 name: concat!("kernel/", $name, "-bug"),
                 proves: concat!("as it was: caught. To hold: ", $proves),
                 threads: $threads,
-                expect: $crate::harness::Expect::Caught,
+                expect: $crate::verdict::Expect::Caught,
                 body: || $body(false),
                 ..$crate::harness::Model::DEFAULT
             },

@@ -1,7 +1,8 @@
 //! Who may still use what is being taken away: locks, clashes, unloaded modules, masters (G7, G10, G12, G19, G20).
 
 use super::pair;
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
+use crate::verdict::saw;
 use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicUsize, Ordering::*, fence};

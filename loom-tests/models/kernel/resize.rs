@@ -11,7 +11,8 @@
 //! keeps moved buckets as forwarding marks and tests *those* at the end of a miss, which is a second look for one bucket.
 
 use super::{Link, follow, node, nulls, pair};
-use crate::harness::{Expect, Model, saw, spawn};
+use crate::harness::{Model, spawn};
+use crate::verdict::{Expect, saw};
 use loom::sync::atomic::{AtomicUsize, Ordering::*, fence};
 use std::sync::Arc;
 

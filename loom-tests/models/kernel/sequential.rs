@@ -2,7 +2,8 @@
 //! G24). Each is a search through all small cases; the checker merely runs it.
 
 use super::pair;
-use crate::harness::{Model, saw};
+use crate::harness::Model;
+use crate::verdict::saw;
 
 pub const MODELS: [&[Model]; 6] = [
     &pair!("g13-dump-keeps-a-reference", "a dump that is cut short by a deletion leaks no reference",
