@@ -53,7 +53,7 @@ fn overwrite<M: Map>(c: &mut Criterion, increment: bool) {
     let map = filled::<M>(ENTRIES, Build::Presized);
     let stream = Stream::new(ENTRIES, Presence::Hit, 1);
     group.bench_function(BenchmarkId::from_parameter(M::NAME), |b| {
-        b.iter_custom(|count| overwrite_time(&map, &stream, 1, count, increment));
+        b.iter_custom(|count| overwrite_time(&map, &stream, 1, 0, count, increment));
     });
     group.finish();
 }
