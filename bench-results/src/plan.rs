@@ -1,7 +1,7 @@
 //! What the harness measures: every row of work, who takes part in it, how often, and about how long that takes.
 
 use crate::external;
-use bench_results::contender::{ALL, KEYED};
+use bench_results::contender::{ALL, COPIED, KEYED};
 use bench_results::key::KeyKind;
 use bench_results::measure::Build;
 use bench_results::work::ablation::{FRACTIONS, GEOMETRIES, PINS};
@@ -31,11 +31,26 @@ pub enum Size {
 }
 
 /// The maps that take part in mixes and whenever memory is looked at.
-const LEADING: &[&str] = &["nulls", "dashmap", "papaya", "scc", "scc-index", "kovan"];
+const LEADING: &[&str] = &[
+    "nulls",
+    "nulls-inline",
+    "dashmap",
+    "papaya",
+    "scc",
+    "scc-index",
+    "kovan",
+];
 /// The maps that variations are measured with: the way they vary says something of these.
-const VARIED: &[&str] = &["nulls", "dashmap", "scc-index", "hashbrown"];
+const VARIED: &[&str] = &["nulls", "nulls-inline", "dashmap", "scc-index", "hashbrown"];
 /// The maps compared in a quick run.
-const QUICK: &[&str] = &["nulls", "dashmap", "papaya", "scc-index", "hashbrown"];
+const QUICK: &[&str] = &[
+    "nulls",
+    "nulls-inline",
+    "dashmap",
+    "papaya",
+    "scc-index",
+    "hashbrown",
+];
 
 struct Builder {
     size: Size,
@@ -86,6 +101,7 @@ impl Builder {
         let specs = names
             .iter()
             .filter(|&&n| n != "hashbrown" || threads == 1)
+            .filter(|n| key != KeyKind::String || !COPIED.contains(n))
             .map(|&n| Spec {
                 work,
                 key,
@@ -120,6 +136,8 @@ impl Builder {
             &[
                 "nulls",
                 "nulls-held",
+                "nulls-inline",
+                "nulls-inline-held",
                 "nulls-type-stable",
                 "dashmap",
                 "papaya",
@@ -188,7 +206,17 @@ impl Builder {
         self.row(look(Hit, Sequential, Throughput), U64, 100_000, 1, &varied);
         for n in sizes {
             self.row(look(Hit, Uniform, Dependent), U64, *n, 1, &varied);
-            let with_batches = self.among(&["nulls", "nulls-held", "dashmap", "hashbrown"], &[]);
+            let with_batches = self.among(
+                &[
+                    "nulls",
+                    "nulls-held",
+                    "nulls-inline",
+                    "nulls-inline-held",
+                    "dashmap",
+                    "hashbrown",
+                ],
+                &[],
+            );
             self.row(look(Hit, Uniform, Batch), U64, *n, 1, &with_batches);
         }
         self.row(look(Hit, Zipf, Throughput), U64, 1_000_000, 1, &varied);
@@ -212,7 +240,7 @@ impl Builder {
             let look = look(presence, Uniform, Throughput);
             self.row(look, U64, 20_000_000, 1, &varied);
         }
-        let names = self.among(&["nulls", "dashmap"], &[]);
+        let names = self.among(&["nulls", "nulls-inline", "dashmap"], &[]);
         self.row(look(Hit, Uniform, Throughput), U64, 20_000_000, 2, &names);
         // The same without huge pages.
         self.rank = 2;
@@ -223,7 +251,7 @@ impl Builder {
                 mode: Throughput,
                 huge_pages,
             };
-            let names = ["nulls", "hashbrown"];
+            let names = ["nulls", "nulls-inline", "hashbrown"];
             self.row_built(work, U64, 1_000_000, 1, Build::Presized, &names);
         }
     }
@@ -244,12 +272,15 @@ impl Builder {
             } else {
                 &["dashmap", "papaya", "scc", "scc-index", "kovan"]
             };
-            let names = self.among(&["nulls"], others);
-            let mut growing = self.among(&["nulls", "nulls-type-stable"], others);
+            let names = self.among(&["nulls", "nulls-inline"], others);
+            let mut growing = self.among(&["nulls", "nulls-inline", "nulls-type-stable"], others);
             if alone {
                 growing.extend(self.among(&["papaya", "scc-index"], &[]));
             }
-            let updating = self.among(&["nulls", "nulls-atomic", "nulls-type-stable"], others);
+            let updating = self.among(
+                &["nulls", "nulls-inline", "nulls-atomic", "nulls-type-stable"],
+                others,
+            );
             self.row(Work::Insert, u64, n, t, &growing);
             self.row(Work::Remove, u64, n, t, &names);
             self.row(Work::Update, u64, n, t, &updating);
@@ -267,7 +298,7 @@ impl Builder {
         ]
         .map(|name| Mix::Published { name });
         let leading = self.among(LEADING, &[]);
-        let alone = self.among(&["nulls", "dashmap", "scc", "kovan"], &[]);
+        let alone = self.among(&["nulls", "nulls-inline", "dashmap", "scc", "kovan"], &[]);
         for mix in ycsb.into_iter().chain(published) {
             let work = Work::Mix { mix };
             if !self.full() {
@@ -300,7 +331,7 @@ impl Builder {
             self.row(Work::Iterate, u64, n, 1, &names);
             let names = self.among(VARIED, &[]);
             self.row(Work::Shrink, u64, n, 1, &names);
-            let held = ["nulls", "papaya", "flurry", "scc-index"];
+            let held = ["nulls", "nulls-inline", "papaya", "flurry", "scc-index"];
             self.row(Work::Garbage, u64, 100_000, 1, &held);
         }
     }
@@ -315,7 +346,10 @@ impl Builder {
             vec![0, 8]
         };
         for i in steps {
-            let mut names = self.among(&["nulls", "dashmap", "papaya", "scc-index"], &[]);
+            let mut names = self.among(
+                &["nulls", "nulls-inline", "dashmap", "papaya", "scc-index"],
+                &[],
+            );
             if i % 4 == 0 {
                 names.extend(self.among(&["scc", "kovan", "nulls-type-stable"], &[]));
             }
@@ -328,17 +362,32 @@ impl Builder {
             rate: 250_000,
             readers,
         };
-        let some = self.among(&["nulls", "dashmap", "papaya", "scc-index"], &[]);
+        let some = self.among(
+            &["nulls", "nulls-inline", "dashmap", "papaya", "scc-index"],
+            &[],
+        );
         let mut machine = vec!["machine"];
         machine.extend(&some);
         if self.full() {
-            let names = self.among(&["nulls", "dashmap"], &[]);
+            let names = self.among(&["nulls", "nulls-inline", "dashmap"], &[]);
             self.row(Work::Growth, u64, 16_000_000, 1, &names);
-            let names = self.among(&["nulls", "dashmap", "scc-index"], &[]);
+            let names = self.among(&["nulls", "nulls-inline", "dashmap", "scc-index"], &[]);
             self.row(Work::Growth, u64, 16_000_000, 2, &names);
             // A schedule takes as long as it takes: that of the largest size has those that a target compares.
-            self.row(latency(0), u64, 16_000_000, 2, &["machine", "nulls"]);
-            self.row(latency(0), u64, 4_000_000, 1, &["machine", "nulls"]);
+            self.row(
+                latency(0),
+                u64,
+                16_000_000,
+                2,
+                &["machine", "nulls", "nulls-inline"],
+            );
+            self.row(
+                latency(0),
+                u64,
+                4_000_000,
+                1,
+                &["machine", "nulls", "nulls-inline"],
+            );
             self.rank = 1;
             self.row(latency(1), u64, 1_000_000, 1, &machine);
             self.row(Work::Timeline, u64, 10_000_000, 1, &some);
@@ -395,7 +444,7 @@ impl Builder {
             (1, U64, 1, uniform),
             (1, U64, 1, bulk),
         ] {
-            let mut names = self.among(&["nulls"], &[]);
+            let mut names = self.among(&["nulls", "nulls-inline"], &[]);
             if !bulk {
                 names.extend(self.among(&["dashmap"], &[]));
             }
@@ -499,7 +548,7 @@ fn growing(contender: &str) -> f64 {
         "flurry" => 1900.0,
         "dashmap" => 110.0,
         "hashbrown" | "std-rwlock" | "std-mutex" | "parking-lot" => 80.0,
-        "scc" | "scc-index" => 220.0,
+        "scc" | "scc-index" | "nulls-inline" | "nulls-inline-held" => 220.0,
         "classic" => 150.0,
         _ => 300.0,
     }

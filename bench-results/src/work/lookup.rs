@@ -82,9 +82,9 @@ impl Job<'_> {
         match self.spec.key {
             KeyKind::U64 => crate::dispatch!(name, M => self.with::<u64, M>()),
             KeyKind::Bytes16 => {
-                crate::dispatch_keyed!(name, Bytes16, M => self.with::<Bytes16, M>())
+                crate::dispatch_copied!(name, Bytes16, M => self.with::<Bytes16, M>())
             }
-            KeyKind::Tuple => crate::dispatch_keyed!(name, Tuple, M => self.with::<Tuple, M>()),
+            KeyKind::Tuple => crate::dispatch_copied!(name, Tuple, M => self.with::<Tuple, M>()),
             KeyKind::String => crate::dispatch_keyed!(name, String, M => self.with::<String, M>()),
         }
     }
