@@ -238,7 +238,12 @@ impl Builder {
         );
         for presence in [Hit, Miss] {
             let look = look(presence, Uniform, Throughput);
-            self.row(look, U64, 20_000_000, 1, &varied);
+            let names: Vec<&str> = varied
+                .iter()
+                .copied()
+                .filter(|&n| presence == Hit || n != "scc-index")
+                .collect();
+            self.row(look, U64, 20_000_000, 1, &names);
         }
         let names = self.among(&["nulls", "nulls-inline", "dashmap"], &[]);
         self.row(look(Hit, Uniform, Throughput), U64, 20_000_000, 2, &names);
@@ -327,9 +332,8 @@ impl Builder {
             self.row(Work::Mix { mix }, u64, 1 << 20, 4, &leading);
             let names = self.among(VARIED, &["nulls-type-stable", "papaya", "scc", "flurry"]);
             self.row(Work::Iterate, u64, 1_000, 1, &names);
-            let names = self.among(VARIED, &["papaya"]);
-            self.row(Work::Iterate, u64, n, 1, &names);
             let names = self.among(VARIED, &[]);
+            self.row(Work::Iterate, u64, n, 1, &names);
             self.row(Work::Shrink, u64, n, 1, &names);
             let held = ["nulls", "nulls-inline", "papaya", "flurry", "scc-index"];
             self.row(Work::Garbage, u64, 100_000, 1, &held);
@@ -569,9 +573,9 @@ pub fn estimate(spec: &Spec) -> Duration {
     };
     let access = slower
         * match spec.entries {
-            ..=1_000 => 1.2e-8,
-            ..=300_000 => 2.5e-8,
-            ..=4_000_000 => 1.1e-7,
+            0..=1_000 => 1.2e-8,
+            1_001..=300_000 => 2.5e-8,
+            300_001..=4_000_000 => 1.1e-7,
             _ => 2e-7,
         };
     let round = length * access;
@@ -592,7 +596,7 @@ pub fn estimate(spec: &Spec) -> Duration {
         } => fill * (1.0 + 0.5 * t) + 0.2 + 0.12 * t,
         Work::Mix { .. } => fill * (1.0 + 0.2 * t) + 0.12 + 0.13 * t,
         Work::Peers { bulk, .. } => match name {
-            "rculfhash" => 3.5,
+            "rculfhash" => 4.2,
             "rte_hash" if bulk => 1.1,
             "rte_hash" => 1.8,
             _ => 0.7 * fill + 0.3 + 0.15 * t,
@@ -625,7 +629,7 @@ pub fn estimate(spec: &Spec) -> Duration {
             let each = match spec.work {
                 Work::Conntrack {
                     traffic: Traffic::Campus,
-                } => 9e-6,
+                } => 1.2e-5,
                 _ => 4.2e-6,
             };
             0.27 + n * each * if name == "papaya" { 2.4 } else { 1.0 }
