@@ -6,7 +6,9 @@
 
 #![allow(missing_docs, reason = "the macros make public modules")]
 
-use bench_results::contender::{Dash, Map, Nulls, NullsAtomic, NullsHeld, Session};
+use bench_results::contender::{
+    Dash, Inline, InlineHeld, Map, Nulls, NullsAtomic, NullsHeld, Session,
+};
 use bench_results::measure::{Build, filled};
 use bench_results::workload::{Presence, Stream, folded, mix64, permuted, value_of};
 use iai_callgrind::{
@@ -169,18 +171,18 @@ macro_rules! figure {
     };
 }
 
-figure!(hit, hit_1000, hit_100000, hits, get, check_sum, nulls: Nulls, nulls_held: NullsHeld, dashmap: Dash<0>);
-figure!(miss, miss_1000, miss_100000, misses, get, check_count, nulls: Nulls, nulls_held: NullsHeld, dashmap: Dash<0>);
+figure!(hit, hit_1000, hit_100000, hits, get, check_sum, nulls: Nulls, nulls_held: NullsHeld, nulls_inline: Inline, nulls_inline_held: InlineHeld, dashmap: Dash<0>);
+figure!(miss, miss_1000, miss_100000, misses, get, check_count, nulls: Nulls, nulls_held: NullsHeld, nulls_inline: Inline, nulls_inline_held: InlineHeld, dashmap: Dash<0>);
 figure!(insert_growing, insert_growing_1000, insert_growing_100000, grown, insert, check_count,
-    nulls: Nulls, dashmap: Dash<0>);
+    nulls: Nulls, nulls_inline: Inline, dashmap: Dash<0>);
 figure!(insert_presized, insert_presized_1000, insert_presized_100000, presized, insert, check_count,
-    nulls: Nulls, dashmap: Dash<0>);
+    nulls: Nulls, nulls_inline: Inline, dashmap: Dash<0>);
 figure!(update, update_1000, update_100000, hits, update, check_count,
-    nulls: Nulls, nulls_atomic: NullsAtomic, dashmap: Dash<0>);
-figure!(replace, replace_1000, replace_100000, hits, replace, check_count, nulls: Nulls, dashmap: Dash<0>);
-figure!(remove_all, remove_1000, remove_100000, full, remove, check_count, nulls: Nulls, dashmap: Dash<0>);
+    nulls: Nulls, nulls_inline: Inline, nulls_atomic: NullsAtomic, dashmap: Dash<0>);
+figure!(replace, replace_1000, replace_100000, hits, replace, check_count, nulls: Nulls, nulls_inline: Inline, dashmap: Dash<0>);
+figure!(remove_all, remove_1000, remove_100000, full, remove, check_count, nulls: Nulls, nulls_inline: Inline, dashmap: Dash<0>);
 figure!(iterate_all, iterate_1000, iterate_100000, full, iterate, check_sum,
-    nulls: Nulls, nulls_held: NullsHeld, dashmap: Dash<0>);
+    nulls: Nulls, nulls_held: NullsHeld, nulls_inline: Inline, nulls_inline_held: InlineHeld, dashmap: Dash<0>);
 
 /// A tracker with open UDP connections, and packets of them.
 struct Traffic {

@@ -1,10 +1,12 @@
 //! Look-ups: hits and misses, one thread, and two on one table.
 //!
-//! `nulls` pins for every look-up: the figure to compare with dashmap, which locks for every look-up. `nulls-held`
-//! keeps its guard. Benchmarks run one after the other, so that ratios come from the binary's `ratios`, which
+//! `nulls` and `nulls-inline` pin for every look-up: the figures to compare with dashmap, which locks for every look-up.
+//! `nulls-held` and `nulls-inline-held` keep their guard. Benchmarks run one after the other, so that ratios come from the binary's `ratios`, which
 //! alternates; here contenders take turns at going first.
 
-use bench_results::contender::{Alone, BATCH, Dash, Map, Nulls, NullsHeld, Session};
+use bench_results::contender::{
+    Alone, BATCH, Dash, Inline, InlineHeld, Map, Nulls, NullsHeld, Session,
+};
 use bench_results::measure::{Build, filled, lookup_time};
 use bench_results::workload::{Presence, Stream, permuted};
 use core::hint::black_box;
@@ -31,10 +33,12 @@ fn bench<M: Map>(c: &mut Criterion, presence: Presence, entries: usize, threads:
 type Bench = fn(&mut Criterion, Presence, usize, usize);
 
 fn lookups(c: &mut Criterion) {
-    let mut contenders: [Bench; 4] = [
+    let mut contenders: [Bench; 6] = [
         bench::<Nulls>,
         bench::<Dash<0>>,
+        bench::<Inline>,
         bench::<NullsHeld>,
+        bench::<InlineHeld>,
         bench::<Alone<u64>>,
     ];
     for entries in SIZES {
@@ -46,10 +50,12 @@ fn lookups(c: &mut Criterion) {
 }
 
 fn shared(c: &mut Criterion) {
-    let mut contenders: [Bench; 4] = [
+    let mut contenders: [Bench; 6] = [
         bench::<Nulls>,
         bench::<Dash<0>>,
+        bench::<Inline>,
         bench::<NullsHeld>,
+        bench::<InlineHeld>,
         bench::<Dash<256>>,
     ];
     for presence in [Presence::Hit, Presence::Miss] {
@@ -82,6 +88,7 @@ fn bulk<M: Map>(c: &mut Criterion) {
 
 fn bulks(c: &mut Criterion) {
     bulk::<Nulls>(c);
+    bulk::<Inline>(c);
     bulk::<Dash<0>>(c);
 }
 

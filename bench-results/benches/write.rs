@@ -1,6 +1,6 @@
 //! Writes: insertion from empty and into a presized map, removal, updates.
 
-use bench_results::contender::{Dash, Map, Nulls, NullsAtomic};
+use bench_results::contender::{Dash, Inline, Map, Nulls, NullsAtomic};
 use bench_results::measure::{Build, filled, insert_time, overwrite_time, remove_time};
 use bench_results::workload::{Presence, Stream, permuted};
 use core::time::Duration;
@@ -41,6 +41,7 @@ fn turnovers(c: &mut Criterion) {
         ("remove", Build::Grown),
     ] {
         turnover::<Nulls>(c, figure, build);
+        turnover::<Inline>(c, figure, build);
         turnover::<Dash<0>>(c, figure, build);
     }
 }
@@ -53,7 +54,7 @@ fn overwrite<M: Map>(c: &mut Criterion, increment: bool) {
     let map = filled::<M>(ENTRIES, Build::Presized);
     let stream = Stream::new(ENTRIES, Presence::Hit, 1);
     group.bench_function(BenchmarkId::from_parameter(M::NAME), |b| {
-        b.iter_custom(|count| overwrite_time(&map, &stream, 1, count, increment));
+        b.iter_custom(|count| overwrite_time(&map, &stream, 1, 0, count, increment));
     });
     group.finish();
 }
@@ -61,6 +62,7 @@ fn overwrite<M: Map>(c: &mut Criterion, increment: bool) {
 fn overwrites(c: &mut Criterion) {
     for increment in [true, false] {
         overwrite::<Nulls>(c, increment);
+        overwrite::<Inline>(c, increment);
         overwrite::<Dash<0>>(c, increment);
         overwrite::<NullsAtomic>(c, increment);
     }

@@ -5,8 +5,8 @@
  *     peers ENTRIES THREADS 8|16 uniform|zipf single|bulk MILLISECONDS
  *
  * prints {"values": {"ns": …, "mops": …}} as the harness reads it. Keys are mix64(2i + 1), sixteen-byte ones with
- * mix64(~that) behind it; values (i << 8) | 1. Streams of 2^22 positions per thread are made beforehand, threads are
- * pinned as the harness pins its own, and announce a quiescent state every 32 operations. A key that is not found, or a
+ * mix64(~that) behind it; values (i << 8) | 1. Streams of 2^20 positions per thread are made beforehand (uniform: one
+ * permutation of the keys after the other, so that so short a stream names them all), threads are pinned as the harness pins its own, and announce a quiescent state every 32 operations. A key that is not found, or a
  * value of another key, ends the program with an error.
  */
 #define _GNU_SOURCE
@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 32, LENGTH = 1 << 22, CAPACITY = 1 << 21 };
+enum { BATCH = 32, LENGTH = 1 << 20, CAPACITY = 1 << 21 };
 
 static uint64_t entries, milliseconds, rounds;
 static int threads, key_bytes, zipf, bulk;
@@ -255,17 +255,27 @@ static void make_stream(struct stream *s, int t, const double *c)
 {
 	s->keys = malloc(LENGTH * sizeof *s->keys);
 	s->indices = malloc(LENGTH * sizeof *s->indices);
-	if (!s->keys || !s->indices)
+	uint32_t *order = malloc(entries * sizeof *order);
+	if (!s->keys || !s->indices || !order)
 		fail("no memory");
+	for (uint64_t i = 0; i < entries; i++)
+		order[i] = (uint32_t)i;
 	for (uint64_t j = 0; j < LENGTH; j++) {
 		uint64_t r = mix64((uint64_t)(t + 1) << 40 | j), i;
-		if (zipf)
+		if (zipf) {
 			i = rank_of(c, (double)(r >> 11) * 0x1p-53) * 4294967291ull % entries;
-		else
-			i = (uint64_t)((__uint128_t)r * entries >> 64);
+		} else {
+			/* The next of a shuffle that goes on where it is: each stretch of so many is a permutation. */
+			uint64_t at = j % entries;
+			uint64_t other = at + (uint64_t)((__uint128_t)r * (entries - at) >> 64);
+			i = order[other];
+			order[other] = order[at];
+			order[at] = (uint32_t)i;
+		}
 		s->indices[j] = (uint32_t)i;
 		s->keys[j] = key_of(i);
 	}
+	free(order);
 }
 
 static inline void check(_Atomic uint64_t *value, uint32_t i)

@@ -289,7 +289,7 @@ fn measure(
         for spec in turn.specs {
             bar.set_message(format!("{name}  {}", spec.contender));
             let start = Instant::now();
-            let result = in_a_process(spec);
+            let result = in_a_process(spec, repetition);
             let seconds = start.elapsed().as_secs_f64();
             took.insert(spec.clone(), seconds);
             let line = match result {
@@ -321,8 +321,8 @@ fn measure(
 }
 
 /// Has a fresh process make the measurement.
-fn in_a_process(spec: &Spec) -> Result<Sample> {
-    let external = external::command(spec)?;
+fn in_a_process(spec: &Spec, repetition: usize) -> Result<Sample> {
+    let external = external::command(spec, repetition)?;
     let other = external.is_some();
     let mut command = external.map_or_else(
         || {

@@ -81,8 +81,9 @@ fn build(name: &str, define: &str, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A command that makes the measurement and prints JSON, if another program makes it.
-pub fn command(spec: &Spec) -> Result<Option<Command>> {
+/// A command that makes the measurement and prints JSON, if another program makes it. The tracker measures memory, which hardly varies and takes
+/// the whole warm-up again, in the first repetition only.
+pub fn command(spec: &Spec, repetition: usize) -> Result<Option<Command>> {
     match spec.work {
         Work::Conntrack { traffic } => {
             let mut c = Command::new(tracker()?);
@@ -90,7 +91,11 @@ pub fn command(spec: &Spec) -> Result<Option<Command>> {
                 .args(["--store", &spec.contender])
                 .args(["--size", &spec.entries.to_string()])
                 .args(["--threads", &spec.threads.to_string()])
-                .args(["--packets", if spec.ms < 100 { "100000" } else { "500000" }]);
+                .args([
+                    "--packets",
+                    if is_short(spec) { "100000" } else { "500000" },
+                ]);
+            without_memory(&mut c, repetition);
             Ok(Some(c))
         }
         Work::Established { burst } => {
@@ -102,8 +107,9 @@ pub fn command(spec: &Spec) -> Result<Option<Command>> {
                 .args(["--threads", &spec.threads.to_string()])
                 .args([
                     "--packets",
-                    if spec.ms < 100 { "100000" } else { "1000000" },
+                    if is_short(spec) { "100000" } else { "1000000" },
                 ]);
+            without_memory(&mut c, repetition);
             Ok(Some(c))
         }
         Work::Peers { zipf, bulk } if C_MAPS.iter().any(|m| m.0 == spec.contender) => {
@@ -117,6 +123,17 @@ pub fn command(spec: &Spec) -> Result<Option<Command>> {
             Ok(Some(c))
         }
         _ => Ok(None),
+    }
+}
+
+/// Whether it is one of a quick run.
+fn is_short(spec: &Spec) -> bool {
+    spec.ms < 50
+}
+
+fn without_memory(c: &mut Command, repetition: usize) {
+    if repetition > 0 {
+        c.arg("--no-memory");
     }
 }
 
@@ -201,6 +218,11 @@ pub fn sample(spec: &Spec, answer: &[u8]) -> Result<Sample> {
         Some(mean) => sample.with("new_ns", mean),
         None => sample,
     };
+    // Where it was to be measured.
+    let sample = match result["bytes_per_entry"].as_f64() {
+        Some(bytes) => sample.with("bytes_per_entry", bytes),
+        None => sample,
+    };
     Ok(sample
         .with("ns", own)
         .with("packets_per_second", rate)
@@ -209,7 +231,6 @@ pub fn sample(spec: &Spec, answer: &[u8]) -> Result<Sample> {
         .with("packet_p99_9", number(&ns["p999"])?)
         .with("packet_max", number(&ns["maximum"])?)
         .with("harness_ns", number(&point["harness_nanoseconds"])?)
-        .with("bytes_per_entry", number(&result["bytes_per_entry"])?)
         .with("entries", number(&round["entries"])?))
 }
 

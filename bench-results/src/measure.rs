@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 use std::time::Instant;
 
+/// Parts of a round of writes: one of them warms up.
+const STRETCHES: usize = 4;
+
 /// Operations of one run under callgrind, for figures that do not take one per entry.
 pub const COUNTED_OPERATIONS: usize = 20_000;
 
@@ -95,9 +98,13 @@ impl Plan {
         let increment = self.figure == Figure::Update;
         let before = map.session().sum();
         let mut written = 0u64;
-        let samples = self.repeat(stream.keys().len() as u64, |count| {
-            written = written.wrapping_add(count * self.threads as u64);
-            overwrite_time(&map, &stream, self.threads, count, increment)
+        // Stretches of a round, each beginning where the one before ended: a whole round of writes would take far longer than a sample, and
+        // stretches that began at the same place would write to the same quarter of the keys, over and over.
+        let stretch = (stream.keys().len() / STRETCHES).max(1) as u64;
+        let samples = self.repeat(stretch, |count| {
+            let from = written / self.threads as u64;
+            written += count * self.threads as u64;
+            overwrite_time(&map, &stream, self.threads, from, count, increment)
         });
         let after = before.wrapping_add(if increment { written } else { 0 });
         assert_eq!(
@@ -211,7 +218,7 @@ pub fn lookup_time<M: Map>(map: &M, stream: &Stream, threads: usize, count: u64)
     })
 }
 
-/// The time that `threads` threads take for `count` increments or replacements each, of keys that are there.
+/// The time that `threads` threads take for `count` increments or replacements each, of keys that are there, after `from` others.
 ///
 /// # Panics
 /// When a key is missing.
@@ -220,12 +227,15 @@ pub fn overwrite_time<M: Map>(
     map: &M,
     stream: &Stream,
     threads: usize,
+    from: u64,
     count: u64,
     increment: bool,
 ) -> Duration {
     timed(threads, |t| {
         let session = black_box(map).session();
-        let done = stream.each(start_of(t, threads, stream), count, |keys| {
+        let at = from % stream.keys().len() as u64;
+        let start = start_of(t, threads, stream) + at as usize;
+        let done = stream.each(start, count, |keys| {
             keys.iter().fold(0u64, |n, &k| {
                 n + u64::from(if increment {
                     session.increment(&k)

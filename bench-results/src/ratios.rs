@@ -87,7 +87,9 @@ struct Results {
 fn fits(contender: &str, figure: Figure, threads: usize) -> bool {
     match contender {
         // Memory that is retired under one guard is never reused: not how one writes.
-        "nulls-held" => matches!(figure, Figure::Hit | Figure::Miss | Figure::Iterate),
+        "nulls-held" | "nulls-inline-held" => {
+            matches!(figure, Figure::Hit | Figure::Miss | Figure::Iterate)
+        }
         // Differs from `nulls` in how it updates.
         "nulls-atomic" => figure == Figure::Update,
         // More shards help against contention only.

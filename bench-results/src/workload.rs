@@ -154,9 +154,35 @@ fn shuffle(order: &mut [u64], random: &mut Random) {
 /// The keys `0..entries` in a random order: insertions in key order would be too regular.
 #[must_use]
 pub fn permuted(entries: usize, seed: u64) -> Vec<u64> {
+    if entries > SHUFFLED {
+        return (0..entries as u64)
+            .map(|i| present(scrambled(i, entries as u64, seed)))
+            .collect();
+    }
     let mut order: Vec<u64> = (0..entries as u64).collect();
     shuffle(&mut order, &mut Random(seed));
     order.iter().map(|&i| present(i)).collect()
+}
+
+/// More keys than this are not shuffled, which takes a cache miss for each, but scrambled.
+const SHUFFLED: usize = 1 << 21;
+
+/// The place of `i` in an order of `0..n` that looks random: a bijection on the next power of two, again and again until it is below `n`.
+fn scrambled(i: u64, n: u64, seed: u64) -> u64 {
+    let bits = u64::BITS - (n - 1).leading_zeros();
+    let mask = (1u64 << bits) - 1;
+    let mut x = i;
+    loop {
+        for round in 0..3 {
+            // Adding, multiplying by something odd and folding the upper half down: each can be undone.
+            let key = mix64(seed.wrapping_mul(3).wrapping_add(round));
+            x = x.wrapping_add(key >> 32).wrapping_mul(key | 1) & mask;
+            x ^= x >> bits.div_ceil(2);
+        }
+        if x < n {
+            return x;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -175,6 +201,27 @@ mod tests {
             );
         }
         assert_ne!(s.keys()[..100], s.keys()[100..200]);
+    }
+
+    #[test]
+    fn a_scrambled_order_has_everything_once_and_is_no_order() {
+        for n in [2, 3, 1000, 1 << 12, 40_001] {
+            let order: Vec<u64> = (0..n).map(|i| scrambled(i, n, 3)).collect();
+            assert_eq!(order.iter().collect::<HashSet<_>>().len(), n as usize);
+            assert!(order.iter().all(|&x| x < n));
+            if n > 100 {
+                // Neighbours are as far from each other as any two: a third of the whole on average.
+                let far: u64 = order.windows(2).map(|w| w[0].abs_diff(w[1])).sum();
+                let mean = far as f64 / n as f64 / n as f64;
+                assert!((0.28..0.39).contains(&mean), "{n}: {mean}");
+                let rises = order.windows(2).filter(|w| w[0] < w[1]).count() as f64;
+                assert!((0.4..0.6).contains(&(rises / n as f64)), "{n}: {rises}");
+            }
+        }
+        assert_ne!(
+            (0..100).map(|i| scrambled(i, 100, 1)).collect::<Vec<_>>(),
+            (0..100).map(|i| scrambled(i, 100, 2)).collect::<Vec<_>>()
+        );
     }
 
     #[test]

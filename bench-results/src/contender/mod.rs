@@ -9,11 +9,11 @@ use foldhash::fast::FixedState;
 
 /// A contender over a map with the usual two constructors, all with the same hasher.
 macro_rules! contender {
-    ($(#[$doc:meta])* $map:ident, $name:literal, $inner:ty, session $session:ty = |$this:ident| $new:expr $(; $($more:item)*)?) => {
+    ($(#[$doc:meta])* $map:ident $(where K: $bound:ident)?, $name:literal, $inner:ty, session $session:ty = |$this:ident| $new:expr $(; $($more:item)*)?) => {
         $(#[$doc])*
-        pub struct $map<K: Key = u64>(pub(super) $inner);
+        pub struct $map<K: Key $(+ $bound)? = u64>(pub(super) $inner);
 
-        impl<K: Key> $map<K> {
+        impl<K: Key $(+ $bound)?> $map<K> {
             /// The map itself.
             #[must_use]
             pub fn map(&self) -> &$inner {
@@ -21,13 +21,13 @@ macro_rules! contender {
             }
         }
 
-        impl<K: Key> core::fmt::Debug for $map<K> {
+        impl<K: Key $(+ $bound)?> core::fmt::Debug for $map<K> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.write_str($name)
             }
         }
 
-        impl<K: Key> Map<K> for $map<K> {
+        impl<K: Key $(+ $bound)?> Map<K> for $map<K> {
             const NAME: &'static str = $name;
             type Session<'a> = $session;
 
@@ -53,9 +53,9 @@ macro_rules! contender {
 /// The session of a map that hands out references under a guard: `$view` is the guarded view of one operation, `$read` makes
 /// a number of a value, `$write` a value of a number.
 macro_rules! by_view {
-    ($session:ty, |$this:ident| $view:expr, read $read:expr, write $write:expr,
+    ($(where K: $bound:ident;)? $session:ty, |$this:ident| $view:expr, read $read:expr, write $write:expr,
      increment |$map:ident, $key:ident| $increment:expr $(, batch $batch:path)?) => {
-        impl<K: Key> Session<K> for $session {
+        impl<K: Key $(+ $bound)?> Session<K> for $session {
             #[inline]
             fn get(&self, key: &K) -> Option<u64> {
                 let $this = self;
@@ -100,6 +100,7 @@ macro_rules! by_view {
 
 mod classic;
 mod dash;
+mod inline;
 #[cfg(feature = "kovan")]
 mod kovan;
 mod locked;
@@ -109,6 +110,7 @@ mod type_stable;
 
 pub use classic::Classic;
 pub use dash::{Dash, DashSession};
+pub use inline::{Copied, Inline, InlineHeld, InlineHeldSession};
 #[cfg(feature = "kovan")]
 pub use kovan::Kovan;
 pub use locked::{Alone, ParkingLotRwLock, StdMutex, StdRwLock};
@@ -189,6 +191,7 @@ macro_rules! dispatch {
     ($name:expr, $m:ident => $e:expr) => {
         $crate::dispatch!(@ $name, $m => $e;
             "nulls" = Nulls, "nulls-held" = NullsHeld, "nulls-atomic" = NullsAtomic, "nulls-type-stable" = TypeStable,
+            "nulls-inline" = Inline<u64>, "nulls-inline-held" = InlineHeld<u64>,
             "dashmap" = Dash<0>, "dashmap-256" = Dash<256>, "papaya" = Papaya<u64>, "scc" = SccMap<u64>,
             "scc-index" = SccIndex<u64>, "flurry" = Flurry<u64>, "std-rwlock" = StdRwLock<u64>, "std-mutex" = StdMutex<u64>,
             "parking-lot" = ParkingLotRwLock<u64>, "hashbrown" = Alone<u64>, "classic" = Classic<u64>;
@@ -218,6 +221,8 @@ pub const ALL: &[&str] = &[
     "nulls-held",
     "nulls-atomic",
     "nulls-type-stable",
+    "nulls-inline",
+    "nulls-inline-held",
     "dashmap",
     "dashmap-256",
     "papaya",
@@ -233,9 +238,10 @@ pub const ALL: &[&str] = &[
     "classic",
 ];
 
-/// The contenders that take other keys than `u64` too.
+/// The contenders that take other keys than `u64` too; those of [`COPIED`] no strings.
 pub const KEYED: &[&str] = &[
     "nulls",
+    "nulls-inline",
     "dashmap",
     "papaya",
     "scc",
@@ -244,7 +250,24 @@ pub const KEYED: &[&str] = &[
     "hashbrown",
 ];
 
-/// As [`dispatch!`](crate::dispatch), with keys of type `$k`, for the names in [`KEYED`].
+/// The contenders whose keys are copied byte by byte.
+pub const COPIED: &[&str] = &["nulls-inline", "nulls-inline-held"];
+
+/// As [`dispatch_keyed!`](crate::dispatch_keyed), with keys that can be copied byte by byte, for the names in [`COPIED`] too.
+#[macro_export]
+macro_rules! dispatch_copied {
+    ($name:expr, $k:ty, $m:ident => $e:expr) => {
+        match $name {
+            "nulls-inline" => {
+                type $m = $crate::contender::Inline<$k>;
+                Some($e)
+            }
+            _ => $crate::dispatch_keyed!($name, $k, $m => $e),
+        }
+    };
+}
+
+/// As [`dispatch!`](crate::dispatch), with keys of type `$k`, for the names in [`KEYED`] that are not in [`COPIED`].
 #[macro_export]
 macro_rules! dispatch_keyed {
     ($name:expr, $k:ty, $m:ident => $e:expr) => {

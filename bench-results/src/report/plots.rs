@@ -42,6 +42,8 @@ fn colour(name: &str) -> RGBColor {
         "std-mutex",
         "parking-lot",
         "machine",
+        "nulls-inline",
+        "nulls-inline-held",
     ];
     const COLOURS: &[(u8, u8, u8)] = &[
         (200, 30, 30),
@@ -59,6 +61,8 @@ fn colour(name: &str) -> RGBColor {
         (80, 100, 140),
         (150, 170, 210),
         (150, 150, 150),
+        (255, 80, 0),
+        (255, 160, 110),
     ];
     let at = NAMES.iter().position(|n| *n == name);
     let (r, g, b) = at

@@ -1,6 +1,6 @@
 //! The README: prose that does not change, and tables that the raw results determine.
 
-use super::{Cell, Data, is_peer, targets};
+use super::{Cell, Data, OURS, is_peer, targets};
 use bench_results::key::KeyKind;
 use bench_results::measure::Build;
 use bench_results::work::{Mix, Mode, Order, Presence3, Spec, Work};
@@ -220,8 +220,8 @@ fn comparison(title: &str, columns: &[(String, &[Cell])], metric: &str) -> Strin
         }
         text.push('\n');
     }
-    if contenders.contains(&"nulls") && contenders.iter().any(|c| is_peer(c)) {
-        text.push_str("| *nulls or best peer* |");
+    if contenders.iter().any(|c| OURS.contains(c)) && contenders.iter().any(|c| is_peer(c)) {
+        text.push_str("| *best of ours or best peer* |");
         for (_, cells) in columns {
             let _ = write!(text, " {} |", winner(cells, metric).unwrap_or_default());
         }
@@ -230,19 +230,21 @@ fn comparison(title: &str, columns: &[(String, &[Cell])], metric: &str) -> Strin
     text
 }
 
-/// Who is faster: `nulls` itself or the best of the peers, and how many times.
+/// Who is faster: the better of ours or the best of the peers, and how many times (and whom).
 fn winner(cells: &[Cell], metric: &str) -> Option<String> {
-    let of = |c: &Cell| c.estimate(metric).map(|e| e.median);
-    let ours = of(cells.iter().find(|c| c.spec.contender == "nulls")?)?;
-    let (peer, theirs) = cells
-        .iter()
-        .filter(|c| c.is_peer())
-        .filter_map(|c| Some((c.spec.contender.as_str(), of(c)?)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let best = |takes_part: &dyn Fn(&Cell) -> bool| {
+        cells
+            .iter()
+            .filter(|c| takes_part(c))
+            .filter_map(|c| Some((c.spec.contender.as_str(), c.estimate(metric)?.median)))
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+    };
+    let (name, ours) = best(&|c| OURS.contains(&c.spec.contender.as_str()))?;
+    let (peer, theirs) = best(&Cell::is_peer)?;
     Some(if ours <= theirs {
-        format!("nulls, {:.2}× ({peer})", theirs / ours)
+        format!("{name}, {:.2}× ({peer})", theirs / ours)
     } else {
-        format!("**{peer}**, {:.2}×", ours / theirs)
+        format!("**{peer}**, {:.2}× ({name})", ours / theirs)
     })
 }
 

@@ -25,7 +25,7 @@ pub struct Accesses<K> {
 /// A round is at least this long, so that no branch predictor learns it …
 pub const LEAST: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 /// … and no longer than this; by then it has left every cache.
-const MOST: usize = 1 << 22;
+const MOST: usize = 1 << 21;
 
 /// Positions in a map of `entries` entries.
 ///

@@ -3,7 +3,7 @@
 use super::lookup::loaded;
 use super::memory::resident;
 use super::{Sample, Spec};
-use crate::contender::{Flurry, Map, Nulls, Papaya, SccIndex, Session};
+use crate::contender::{Flurry, Inline, Map, Nulls, Papaya, SccIndex, Session};
 use crate::measure::Build;
 use crate::workload::{present, value_of};
 
@@ -11,6 +11,7 @@ use crate::workload::{present, value_of};
 pub(super) fn run(spec: &Spec) -> Option<Sample> {
     match spec.contender.as_str() {
         "nulls" => Some(work::<Nulls>(spec, |m| Box::new(m.map().pin()))),
+        "nulls-inline" => Some(work::<Inline>(spec, |m| Box::new(m.map().pin()))),
         "papaya" => Some(work::<Papaya<u64>>(spec, |m| Box::new(m.map().pin()))),
         "flurry" => Some(work::<Flurry<u64>>(spec, |m| Box::new(m.map().pin()))),
         "scc-index" => Some(work::<SccIndex<u64>>(spec, |_| Box::new(scc::Guard::new()))),

@@ -77,7 +77,7 @@ pub(super) fn run<M: Map>(spec: &Spec) -> Sample {
         }
     });
     nothing_is_lost(&map, &keys, 0);
-    drop(map);
+    super::lookup::spent(map);
     let (_, floor) = noted(spec.threads, |_, notes| {
         let begin = Instant::now();
         let mut last = begin;

@@ -138,6 +138,7 @@ pub(super) fn run<M: Map>(spec: &Spec, rate: u32, readers: usize) -> Sample {
         }
     });
     nothing_is_lost(&map, &keys, (0..EVER as u64).sum());
+    super::lookup::spent(map);
     sample(kept, readers)
 }
 

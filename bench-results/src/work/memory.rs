@@ -56,6 +56,7 @@ pub(super) fn per_entry<M: Map>(spec: &Spec) -> Sample {
     let bytes = resident().saturating_sub(before);
     let first = map.session().get(&present(0));
     assert_eq!(first, Some(value_of(present(0))), "{}", M::NAME);
+    super::lookup::spent(map);
     Sample::one("bytes_per_entry", bytes as f64 / spec.entries as f64)
 }
 
@@ -86,6 +87,7 @@ pub(super) fn timeline<M: Map>(spec: &Spec) -> Sample {
         "{}",
         M::NAME
     );
+    super::lookup::spent(map);
     let mut sample = Sample::one("peak_mib", peak)
         .with("end_mib", end)
         .with("seconds", seconds);

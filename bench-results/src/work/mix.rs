@@ -1,7 +1,7 @@
 //! Several operations in a proportion: YCSB, the mixes of conc-map-bench, and the work that C maps were given.
 
 use super::access::{positions, random};
-use super::lookup::loaded;
+use super::lookup::{loaded, spent};
 use super::{Order, Sample, Spec};
 use crate::contender::{BATCH, Map, Session};
 use crate::key::Key;
@@ -126,7 +126,9 @@ fn ycsb<M: Map>(spec: &Spec, name: Ycsb) -> Sample {
         })
     };
     let rounds = rounds_for(spec.ms, round(1));
-    sample(round(rounds), rounds * length, spec.threads)
+    let time = round(rounds);
+    spent(map);
+    sample(time, rounds * length, spec.threads)
 }
 
 /// YCSB D: each thread inserts keys of its own and reads, Zipf by age, what it inserted last or was there.
@@ -169,6 +171,7 @@ fn latest<M: Map>(spec: &Spec) -> Sample {
             .count();
         (done, OPERATIONS)
     });
+    spent(map);
     sample(time, OPERATIONS as u64, spec.threads)
 }
 
@@ -247,13 +250,15 @@ fn published<M: Map>(spec: &Spec, name: Published) -> Sample {
             .count() as u64;
         (right, operations)
     });
+    spent(map);
     sample(time, operations, spec.threads)
 }
 
-/// 95 % look-ups and 5 % updates in place, of keys that are there. The stream of a thread has 2^22 positions. In bulk, the
+/// 95 % look-ups and 5 % updates in place, of keys that are there. The stream of a thread has 2^20 positions, which name
+/// every key if it is uniform. In bulk, the
 /// whole batch is looked up, and then its share of updates is made: slightly more work, as for the C map's bulk look-up.
 pub(super) fn peers<K: Key, M: Map<K>>(spec: &Spec, zipf: bool, bulk: bool) -> Sample {
-    const LENGTH: usize = if cfg!(test) { 1 << 12 } else { 1 << 22 };
+    const LENGTH: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
     let map: M = M::presized(1 << 21);
     {
         let session = map.session();
@@ -302,5 +307,7 @@ pub(super) fn peers<K: Key, M: Map<K>>(spec: &Spec, zipf: bool, bulk: bool) -> S
         })
     };
     let rounds = rounds_for(spec.ms, round(1));
-    sample(round(rounds), rounds * LENGTH as u64, spec.threads)
+    let time = round(rounds);
+    spent(map);
+    sample(time, rounds * LENGTH as u64, spec.threads)
 }

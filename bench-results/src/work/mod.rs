@@ -241,10 +241,10 @@ pub fn run(spec: &Spec) -> Result<Sample> {
         Work::Peers { zipf, bulk } => {
             let r = match spec.key {
                 KeyKind::U64 => {
-                    crate::dispatch_keyed!(name, u64, M => mix::peers::<u64, M>(spec, zipf, bulk))
+                    crate::dispatch_copied!(name, u64, M => mix::peers::<u64, M>(spec, zipf, bulk))
                 }
                 _ => {
-                    crate::dispatch_keyed!(name, crate::key::Bytes16, M => mix::peers::<crate::key::Bytes16, M>(spec, zipf, bulk))
+                    crate::dispatch_copied!(name, crate::key::Bytes16, M => mix::peers::<crate::key::Bytes16, M>(spec, zipf, bulk))
                 }
             };
             r.with_context(unknown)

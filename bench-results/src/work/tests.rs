@@ -38,7 +38,10 @@ fn look_ups_of_every_kind() {
         runs(&spec(lookup(presence, Order::Zipf, Mode::Batch), "nulls"));
     }
     for key in [KeyKind::Bytes16, KeyKind::Tuple, KeyKind::String] {
-        for contender in ["nulls", "scc-index"] {
+        for contender in ["nulls", "nulls-inline", "scc-index"] {
+            if key == KeyKind::String && contender == "nulls-inline" {
+                continue;
+            }
             runs(&Spec {
                 key,
                 ..spec(
@@ -61,7 +64,7 @@ fn every_mix_finds_what_it_must() {
     ]
     .map(|name| Mix::Published { name });
     for mix in ycsb.into_iter().chain(published) {
-        for contender in ["nulls", "nulls-type-stable"] {
+        for contender in ["nulls", "nulls-inline", "nulls-type-stable"] {
             runs(&Spec {
                 threads: 2,
                 ..spec(Work::Mix { mix }, contender)
@@ -85,6 +88,7 @@ fn the_rest_runs() {
         Work::Garbage,
     ] {
         runs(&spec(work, "nulls"));
+        runs(&spec(work, "nulls-inline"));
     }
     for contender in ["nulls", latency::MACHINE] {
         let work = Work::Latency {
@@ -100,7 +104,16 @@ fn the_rest_runs() {
         runs(&spec(Work::Pin, way));
     }
     for (zipf, bulk) in [(false, true), (true, false)] {
-        runs(&spec(Work::Peers { zipf, bulk }, "nulls"));
+        for (contender, key) in [
+            ("nulls", KeyKind::U64),
+            ("nulls-inline", KeyKind::U64),
+            ("nulls-inline", KeyKind::Bytes16),
+        ] {
+            runs(&Spec {
+                key,
+                ..spec(Work::Peers { zipf, bulk }, contender)
+            });
+        }
     }
     let work = Work::FactorFill {
         factor: 150,

@@ -59,6 +59,8 @@ pub(super) fn shrink<M: Map>(spec: &Spec) -> Sample {
         time.as_secs_f64() * 1e9 / stay.len() as f64
     });
     let mib = |bytes: u64| bytes.saturating_sub(before) as f64 / f64::from(1 << 20);
+    drop(session);
+    super::lookup::spent(map);
     Sample::one("ns", removed.as_secs_f64() * 1e9 / go.len() as f64)
         .with("shrink_ms", shrunk.as_secs_f64() * 1e3)
         .with("full_mib", mib(full))

@@ -70,6 +70,10 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) verify_checksums: bool,
 
+    /// Leave out measuring memory, for which each store has to go through the warm-up once more
+    #[arg(long)]
+    pub(crate) no_memory: bool,
+
     /// Print one JSON document with every round instead of the table
     #[arg(long)]
     pub(crate) json: bool,

@@ -118,15 +118,15 @@ impl<'a> Plan<'a> {
         let whole = stream.lanes(1).remove(0);
         let harness = worker::overhead(&whole);
         bar.says(format!("{size}: measuring memory"));
-        let memory: Option<Vec<Usage>> = self
+        let memory: Option<Vec<Option<Usage>>> = self
             .stores
             .iter()
             .map(|store| {
-                store.run(
-                    most(&stream),
-                    self.config(size),
-                    Memory { lane: &whole, stop },
-                )
+                if options.no_memory {
+                    return Some(None);
+                }
+                let job = Memory { lane: &whole, stop };
+                store.run(most(&stream), self.config(size), job).map(Some)
             })
             .collect();
         let Some(memory) = memory else {

@@ -88,8 +88,9 @@ pub(crate) struct Point {
 #[derive(Debug, Serialize)]
 pub(crate) struct StoreResult {
     pub(crate) store: StoreKind,
-    pub(crate) memory: Usage,
-    pub(crate) bytes_per_entry: f64,
+    /// `None`: it was not to be measured.
+    pub(crate) memory: Option<Usage>,
+    pub(crate) bytes_per_entry: Option<f64>,
     pub(crate) packets_per_second: Spread,
     /// Of one packet, in nanoseconds: the median over rounds of each round's figure.
     pub(crate) nanoseconds: Times,
@@ -212,7 +213,7 @@ impl StoreResult {
     /// `None` without rounds.
     pub(crate) fn new(
         store: StoreKind,
-        memory: Usage,
+        memory: Option<Usage>,
         rounds: Vec<RoundResult>,
     ) -> Option<StoreResult> {
         let last = rounds.last()?;
@@ -222,7 +223,7 @@ impl StoreResult {
         Some(StoreResult {
             store,
             memory,
-            bytes_per_entry: memory.bytes as f64 / memory.entries.max(1) as f64,
+            bytes_per_entry: memory.map(|m| m.bytes as f64 / m.entries.max(1) as f64),
             packets_per_second: Spread::of(&rates),
             nanoseconds: Times {
                 mean: of(|t| t.mean),
@@ -353,10 +354,10 @@ mod tests {
     }
 
     fn point(a: Vec<RoundResult>, b: Vec<RoundResult>) -> Point {
-        let memory = Usage {
+        let memory = Some(Usage {
             bytes: 100,
             entries: 2,
-        };
+        });
         let results = vec![
             StoreResult::new(StoreKind::Nulls, memory, a).unwrap(),
             StoreResult::new(StoreKind::Dashmap, memory, b).unwrap(),
@@ -395,7 +396,7 @@ mod tests {
             ),
             (3, 3.0, 2.0, 4.0)
         );
-        assert_eq!(point.results[0].bytes_per_entry, 50.0);
+        assert_eq!(point.results[0].bytes_per_entry, Some(50.0));
     }
 
     #[test]

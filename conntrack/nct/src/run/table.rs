@@ -156,7 +156,9 @@ fn table(points: &[Point]) -> Table {
                     time(ns.maximum),
                     grouped(result.entries),
                     grouped(result.buckets),
-                    format!("{:.0}", result.bytes_per_entry),
+                    result
+                        .bytes_per_entry
+                        .map_or_else(String::new, |bytes| format!("{bytes:.0}")),
                     ratio,
                 ]
                 .map(|text| Cell::new(text).set_alignment(CellAlignment::Right)),
