@@ -140,8 +140,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) zone: Zone,
     pub(crate) net: &'a Arc<Net>,
     pub(crate) ext: u32,
-    /// Hash of the original key.
-    pub(crate) hash: u64,
+    /// Hashes of both keys; 0 for one that is not known yet.
+    pub(crate) hashes: [u64; 2],
     pub(crate) policy: Option<Arc<TimeoutPolicy>>,
 }
 
@@ -203,10 +203,12 @@ impl<U> Conn<U> {
         }))
     }
 
+    /// Changes a tuple of an entry that is not in the table. Its hash is not known from then on.
     pub(crate) fn set_tuple(&self, dir: Direction, t: &Tuple) {
         for (a, w) in self.tuples[dir.index()].iter().zip(t.0) {
             a.store(w, Ordering::Relaxed);
         }
+        self.set_hash(dir, 0);
     }
 
     /// The zone.
@@ -381,7 +383,7 @@ impl<U> Conn<U> {
             .hash_one((place, self.tuple(Direction::Original))) as u32
     }
 
-    /// The hash under which the `dir` link is in the table.
+    /// The hash under which the `dir` link is in the table. Of an entry that is not in the table it may be 0: not known yet.
     #[must_use]
     pub fn hash(&self, dir: Direction) -> u64 {
         self.hashes[dir.index()].load(Ordering::Relaxed)
@@ -547,7 +549,9 @@ impl<U> Conn<U> {
         self.ext.store(b.ext | own_timeouts, Ordering::Relaxed);
         self.mark.store(0, Ordering::Relaxed);
         self.stream_from.store(0, Ordering::Relaxed);
-        self.set_hash(Direction::Original, b.hash);
+        for (dir, hash) in Direction::BOTH.into_iter().zip(b.hashes) {
+            self.set_hash(dir, hash);
+        }
         self.events.reset();
         *self.inner.lock() = Inner {
             net: Some(Arc::clone(b.net)),

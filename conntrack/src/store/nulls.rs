@@ -287,6 +287,11 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
         }
     }
 
+    #[inline]
+    fn expect(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+
     fn insert<'a>(
         &'a self,
         r: &Self::Ref<'a>,

@@ -57,6 +57,11 @@ const OFFSET_BITS: u32 = if cfg!(nulls_loom) { 3 } else { 26 };
 /// How many handles a shard takes at once.
 const BATCH: u32 = if cfg!(nulls_loom) { 1 } else { 64 };
 
+/// Bytes of a cache line, for prefetching.
+const LINE: usize = 64;
+/// The most lines of a slot that are prefetched.
+const MOST_LINES: usize = 4;
+
 /// The largest limit of a slab: handle 0 is nobody's.
 pub const MAX_LIMIT: u32 = if cfg!(nulls_loom) {
     15
@@ -372,12 +377,16 @@ impl<S: Slot> Slab<S> {
         shard.pop_fresh()
     }
 
-    /// Brings a free slot's memory near, which may be far away and is the next to be written. 0: none.
+    /// Brings a free slot's memory near, which may be far away and is the next to be written: all of it, if that is a few
+    /// cache lines. 0: none.
     #[inline(always)]
     fn expect_write(&self, next: u32) {
         if next != 0 {
             // SAFETY: free, so it was given out or is below the mark.
-            crate::prefetch::read(unsafe { self.slot(next) }.as_ptr());
+            let slot = unsafe { self.slot(next) }.as_ptr().cast::<u8>();
+            for line in (0..size_of::<S>()).step_by(LINE).take(MOST_LINES) {
+                crate::prefetch::read(slot.wrapping_add(line));
+            }
         }
     }
 
