@@ -463,7 +463,8 @@ impl<T: Entry> Pool<T> {
         Some(unsafe { slot.value() })
     }
 
-    /// Brings the beginning of an entry's memory near, for whoever will look at it in a moment. Any number may be given.
+    /// Brings the beginning of an entry's memory near, for whoever will look at it in a moment: so many cache lines of 64 bytes, where
+    /// the first one begins with 8 bytes of the pool. Any numbers may be given.
     ///
     /// ```
     /// use nulls::pool::{Entry, Pool};
@@ -473,16 +474,15 @@ impl<T: Entry> Pool<T> {
     /// # impl Entry for Session {}
     /// let pool = Pool::<Session>::with_capacity(10);
     /// let session = pool.alloc().unwrap();
-    /// pool.prefetch(session.handle());
-    /// pool.prefetch(u32::MAX);
+    /// pool.prefetch(session.handle(), 1);
+    /// pool.prefetch(u32::MAX, 2);
     /// ```
     #[inline]
-    pub fn prefetch(&self, handle: u32) {
+    pub fn prefetch(&self, handle: u32, lines: usize) {
         if let Some(slot) = self.slab.try_slot(handle) {
-            let slot = slot.as_ptr();
-            crate::prefetch::read(slot);
-            if size_of::<Counted<T>>() > LINE {
-                crate::prefetch::read(slot.cast::<u8>().wrapping_add(LINE));
+            let slot = slot.as_ptr().cast::<u8>();
+            for line in (0..size_of::<Counted<T>>()).step_by(LINE).take(lines) {
+                crate::prefetch::read(slot.wrapping_add(line));
             }
         }
     }

@@ -192,15 +192,19 @@ impl<U: Send + Sync> NullsStore<U> {
         let mut found = Vec::new();
         steps.next(&|x| self.rehash(x), &mut found);
         let next = steps.position();
-        // Their cache misses overlap.
+        // Their cache misses overlap. Most are looked at and not wanted; what is wanted may be wanted whole.
         for x in &found {
-            self.pool.prefetch(x >> 1);
+            self.pool.prefetch(x >> 1, 1);
         }
+        found.retain(|&x| {
+            let wanted = wanted(self.peek(x).peek(), Direction::from_bit(x));
+            if wanted {
+                self.pool.prefetch(x >> 1, usize::MAX);
+            }
+            wanted
+        });
         for x in found {
             let dir = Direction::from_bit(x);
-            if !wanted(self.peek(x).peek(), dir) {
-                continue;
-            }
             let Some(r) = self.pool.try_get(x >> 1).map(NullsRef) else {
                 continue;
             };
@@ -270,7 +274,8 @@ unsafe impl<U: Send + Sync + 'static> Store for NullsStore<U> {
             self.table.find_many(
                 &guard,
                 &hashes[..slice.len()],
-                |x| self.pool.prefetch(x >> 1),
+                // What UDP needs. A burst's entries are more lines than a processor can wait for anyway.
+                |x| self.pool.prefetch(x >> 1, 2),
                 |i, x| {
                     self.get(x, &slice[i].key)?.0.into_raw();
                     Some(x)
