@@ -189,7 +189,8 @@ impl<T: Entry> Pool<T> {
         })
     }
 
-    /// Takes memory for `entries` entries now, in huge pages where that pays.
+    /// Takes memory for `entries` entries now, in huge pages where that pays, so that no [`alloc`](Self::alloc) of them waits for the
+    /// system. (On Linux before 5.14, and on other systems, pages still come when they are first used.)
     ///
     /// # Errors
     /// The system has no memory; what was taken stays.
@@ -206,7 +207,7 @@ impl<T: Entry> Pool<T> {
     /// # Ok::<(), nulls::AllocError>(())
     /// ```
     pub fn reserve(&self, entries: u32) -> Result<(), AllocError> {
-        self.slab.reserve(entries)
+        self.slab.populate(entries)
     }
 
     /// The most entries there can be.

@@ -43,7 +43,7 @@ use core::sync::atomic as ptr_cell;
 use crossbeam_utils::CachePadded;
 
 use crate::budget::Account;
-use crate::mem::{AllocError, Pages, Zeroable, ZeroedArray};
+use crate::mem::{self, AllocError, Pages, Zeroable, ZeroedArray};
 use crate::stripe::{self, Striped};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Held, Lock, check, order};
 use shard::Shard;
@@ -217,6 +217,28 @@ impl<S: Slot> Slab<S> {
         }
         (segment_of(1)..=segment_of(slots.min(self.limit)))
             .try_for_each(|k| self.grow(k, Pages::Huge))
+    }
+
+    /// As [`reserve`](Self::reserve), and nobody who uses these slots will wait for the system. Slots beyond come in small pages as
+    /// they are used.
+    ///
+    /// # Errors
+    /// The system has no memory; what was taken stays.
+    pub fn populate(&self, slots: u32) -> Result<(), AllocError> {
+        self.reserve(slots)?;
+        // Number 0 is nobody's, but has its place.
+        let end = slots as usize + 1;
+        for (k, len) in self.segments() {
+            let wanted = end.saturating_sub(segment_start(k) as usize);
+            if wanted > 0 {
+                let start = self.bases[k]
+                    .load(order::slab_segment())
+                    .wrapping_add(k << OFFSET_BITS);
+                // SAFETY: the segment has this length and lives as long as the slab; slots allow to be shared, and nothing of them is read.
+                mem::populate(unsafe { core::slice::from_raw_parts(start, len) }, wanted);
+            }
+        }
+        Ok(())
     }
 
     /// The address of a slot.
