@@ -104,7 +104,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queues: u8 = args.next().map_or(Ok(2), |a| a.parse())?;
     let bursts: u64 = args.next().map_or(Ok(20_000), |a| a.parse())?;
     let ct = Arc::new(Tracker::new(
-        NullsStore::<()>::new(1 << 20, 1 << 14)?,
+        NullsStore::<()>::with_capacity(1 << 20, 1 << 15)?,
         Config::default(),
     ));
     let (events, mut reader) = EventQueue::new(1 << 16);

@@ -45,20 +45,23 @@ pub(crate) const EXT_HELPER: u32 = 8;
 /// Extension: timeouts of its own.
 pub(crate) const EXT_TIMEOUT: u32 = 16;
 
-/// What the entry's lock protects.
+/// What the entry's lock protects. The protocol's state comes first: it fills the entry's third cache line, and packets of established connections
+/// need nothing of what is behind it.
 #[derive(Default)]
+#[repr(C)]
 pub(crate) struct Inner {
     pub(crate) proto: Proto,
     pub(crate) net: Option<Arc<Net>>,
+    /// See [`EXT_TIMEOUT`].
     pub(crate) policy: Option<Arc<TimeoutPolicy>>,
-    /// Name of the attached helper. Boxed, since few connections have one.
-    pub(crate) helper: Option<Box<Arc<str>>>,
     kin: Option<Box<Kin>>,
 }
 
 /// What few connections have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kin {
+    /// Name of the attached helper.
+    helper: Option<Arc<str>>,
     /// Original tuple of the connection that announced this one.
     pub(crate) master: Option<Tuple>,
     /// Held by the master and by each connection that it announced: so it knows how many of them there are, which the kernel's count of
@@ -110,10 +113,24 @@ impl Inner {
         self.kin.as_ref().map_or(0, |k| k.masqueraded_by)
     }
 
+    /// Name of the attached helper.
+    pub(crate) fn helper(&self) -> Option<Arc<str>> {
+        self.kin.as_ref()?.helper.clone()
+    }
+
     /// Original tuple of the connection that announced this one.
     pub(crate) fn master(&self) -> Option<Tuple> {
         self.kin.as_ref()?.master
     }
+}
+
+/// What connections have if the settings or the rules say so: of its own, since by default they have none of it.
+#[derive(Default)]
+struct Extra {
+    counters: [[Number64; 2]; 2],
+    start: Number64,
+    stop: Number64,
+    labels: [Number32; 4],
 }
 
 /// What a new entry begins with.
@@ -123,8 +140,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) zone: Zone,
     pub(crate) net: &'a Arc<Net>,
     pub(crate) ext: u32,
-    /// Hash of the original key.
-    pub(crate) hash: u64,
+    /// Hashes of both keys; 0 for one that is not known yet.
+    pub(crate) hashes: [u64; 2],
     pub(crate) policy: Option<Arc<TimeoutPolicy>>,
 }
 
@@ -132,7 +149,7 @@ pub(crate) struct Birth<'a> {
 #[repr(C)]
 pub struct Conn<U = ()> {
     // What every look-up reads, in the first cache line with the pool's count (8 bytes before). What packets of established connections need
-    // besides is in the second, with the reply tuple; UDP needs no more than these two.
+    // besides is in the second, with the reply tuple; UDP needs no more than these two. What TCP remembers is the third.
     status: AtomicU32,
     timeout: AtomicU32,
     zone: AtomicU32,
@@ -143,17 +160,17 @@ pub struct Conn<U = ()> {
     stream_from: Number64,
     inner: Mutex<Inner>,
     hashes: [AtomicU64; 2],
-    counters: [[Number64; 2]; 2],
-    start: Number64,
-    stop: Number64,
-    labels: [Number32; 4],
-    user: UserSlot<U>,
     events: Cache,
+    extra: UserSlot<Extra>,
+    user: UserSlot<U>,
 }
 
-// Entry and count are five whole cache lines, so that every entry in the pool begins where a line does.
+// Entry and count are four whole cache lines, so that every entry in the pool begins where a line does.
 #[cfg(all(target_pointer_width = "64", not(nulls_loom)))]
-const _: () = assert!(size_of::<Conn<u8>>() + 8 == 5 * 64);
+const _: () = assert!(size_of::<Conn<u8>>() + 8 == 4 * 64);
+// The lock is the last word of the second line, so that what it protects begins with the third.
+#[cfg(all(target_pointer_width = "64", not(nulls_loom)))]
+const _: () = assert!(std::mem::offset_of!(Conn<u8>, inner) + 16 == 2 * 64);
 
 impl<U> Conn<U> {
     /// An entry as [`crate::store::Store::alloc`] must give it: blank.
@@ -170,12 +187,9 @@ impl<U> Conn<U> {
             stream_from: Number64::new(0),
             inner: Mutex::new(Inner::default()),
             hashes: Default::default(),
-            counters: Default::default(),
-            start: Number64::new(0),
-            stop: Number64::new(0),
-            labels: Default::default(),
-            user: UserSlot::new(),
             events: Cache::default(),
+            extra: UserSlot::new(),
+            user: UserSlot::new(),
         }
     }
 
@@ -189,10 +203,12 @@ impl<U> Conn<U> {
         }))
     }
 
+    /// Changes a tuple of an entry that is not in the table. Its hash is not known from then on.
     pub(crate) fn set_tuple(&self, dir: Direction, t: &Tuple) {
         for (a, w) in self.tuples[dir.index()].iter().zip(t.0) {
             a.store(w, Ordering::Relaxed);
         }
+        self.set_hash(dir, 0);
     }
 
     /// The zone.
@@ -338,16 +354,19 @@ impl<U> Conn<U> {
     /// The 128 label bits as four words, lowest first.
     #[must_use]
     pub fn labels(&self) -> [u32; 4] {
-        std::array::from_fn(|i| self.labels[i].load(Ordering::Relaxed))
+        self.extra.get().map_or([0; 4], |extra| {
+            std::array::from_fn(|i| extra.labels[i].load(Ordering::Relaxed))
+        })
     }
 
     /// Changes label bits: each word becomes `(old & !mask) ^ data`.
     pub fn set_labels(&self, data: [u32; 4], mask: [u32; 4]) {
+        let labels = &self.extra().labels;
         let mut changed = false;
         for i in 0..4 {
             let new = |old| (old & !mask[i]) ^ data[i];
-            let old = self.labels[i]
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(new(old)));
+            let old =
+                labels[i].fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(new(old)));
             changed |= old.is_ok_and(|old| new(old) != old);
         }
         if changed {
@@ -364,7 +383,7 @@ impl<U> Conn<U> {
             .hash_one((place, self.tuple(Direction::Original))) as u32
     }
 
-    /// The hash under which the `dir` link is in the table.
+    /// The hash under which the `dir` link is in the table. Of an entry that is not in the table it may be 0: not known yet.
     #[must_use]
     pub fn hash(&self, dir: Direction) -> u64 {
         self.hashes[dir.index()].load(Ordering::Relaxed)
@@ -386,16 +405,31 @@ impl<U> Conn<U> {
     /// Packets and bytes in direction `dir`, when accounting was on as the entry was made.
     #[must_use]
     pub fn counters(&self, dir: Direction) -> Option<(u64, u64)> {
-        let c = &self.counters[dir.index()];
-        self.has_ext(EXT_ACCT)
-            .then(|| (c[0].load(Ordering::Relaxed), c[1].load(Ordering::Relaxed)))
+        let c = &self.extra_for(EXT_ACCT)?.counters[dir.index()];
+        Some((c[0].load(Ordering::Relaxed), c[1].load(Ordering::Relaxed)))
     }
 
     /// Sets the counters of both directions to 0 (`GET_CTRZERO`). Packets counted between reading and this are lost.
     pub fn zero_counters(&self) {
-        for c in self.counters.iter().flatten() {
+        for c in self
+            .extra
+            .get()
+            .iter()
+            .flat_map(|x| x.counters.as_flattened())
+        {
             c.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// What is kept of its own, made if there is nothing yet.
+    fn extra(&self) -> &Extra {
+        self.extra.get_or_set_with(Extra::default)
+    }
+
+    /// The same, for one of the extensions that come with it, if the connection has that.
+    #[inline]
+    fn extra_for(&self, ext: u32) -> Option<&Extra> {
+        self.has_ext(ext).then(|| self.extra())
     }
 
     pub(crate) fn has_ext(&self, ext: u32) -> bool {
@@ -439,8 +473,8 @@ impl<U> Conn<U> {
 
     /// Counts a packet (`nf_ct_acct_add`).
     pub(crate) fn account(&self, dir: Direction, packets: u64, bytes: u64) {
-        if self.has_ext(EXT_ACCT) {
-            let c = &self.counters[dir.index()];
+        if let Some(extra) = self.extra_for(EXT_ACCT) {
+            let c = &extra.counters[dir.index()];
             c[0].fetch_add(packets, Ordering::Relaxed);
             c[1].fetch_add(bytes, Ordering::Relaxed);
         }
@@ -449,23 +483,19 @@ impl<U> Conn<U> {
     /// Start and stop time, when timestamps were on as the entry was made; 0 = not yet.
     #[must_use]
     pub fn timestamps(&self) -> Option<(Nanos, Nanos)> {
-        self.has_ext(EXT_TSTAMP).then(|| {
-            (
-                self.start.load(Ordering::Relaxed),
-                self.stop.load(Ordering::Relaxed),
-            )
-        })
+        let Extra { start, stop, .. } = self.extra_for(EXT_TSTAMP)?;
+        Some((start.load(Ordering::Relaxed), stop.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn stamp_start(&self, now: Nanos) {
-        if self.has_ext(EXT_TSTAMP) {
-            self.start.store(now, Ordering::Relaxed);
+        if let Some(extra) = self.extra_for(EXT_TSTAMP) {
+            extra.start.store(now, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn stamp_stop(&self, now: Nanos) {
-        if self.has_ext(EXT_TSTAMP) {
-            self.stop.store(now, Ordering::Relaxed);
+        if let Some(extra) = self.extra_for(EXT_TSTAMP) {
+            extra.stop.store(now, Ordering::Relaxed);
         }
     }
 
@@ -478,7 +508,7 @@ impl<U> Conn<U> {
     /// Name of the attached helper.
     #[must_use]
     pub fn helper(&self) -> Option<Arc<str>> {
-        self.inner.lock().helper.as_deref().cloned()
+        self.inner.lock().helper()
     }
 
     /// Attaches a helper by name. Only new connections without one take one.
@@ -498,7 +528,7 @@ impl<U> Conn<U> {
 
     /// Attaches a helper to a new connection, whatever its status says.
     pub(crate) fn attach_helper(&self, name: Arc<str>) {
-        self.inner.lock().helper = Some(Box::new(name));
+        self.inner.lock().kin().helper = Some(name);
         self.ext.fetch_or(EXT_HELPER, Ordering::Relaxed);
     }
 
@@ -519,14 +549,8 @@ impl<U> Conn<U> {
         self.ext.store(b.ext | own_timeouts, Ordering::Relaxed);
         self.mark.store(0, Ordering::Relaxed);
         self.stream_from.store(0, Ordering::Relaxed);
-        self.set_hash(Direction::Original, b.hash);
-        for c in self.counters.iter().flatten() {
-            c.store(0, Ordering::Relaxed);
-        }
-        self.start.store(0, Ordering::Relaxed);
-        self.stop.store(0, Ordering::Relaxed);
-        for l in &self.labels {
-            l.store(0, Ordering::Relaxed);
+        for (dir, hash) in Direction::BOTH.into_iter().zip(b.hashes) {
+            self.set_hash(dir, hash);
         }
         self.events.reset();
         *self.inner.lock() = Inner {
@@ -552,7 +576,10 @@ impl<U> Conn<U> {
             net.entry_freed();
         }
         // SAFETY: passed on to the caller.
-        unsafe { self.user.clear() }
+        unsafe {
+            self.extra.clear();
+            self.user.clear();
+        }
     }
 }
 

@@ -131,11 +131,17 @@ pub trait Listener<U>: Send + Sync {
 /// Bits that wait in an entry.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    /// Not yet told: set by packets, taken when one leaves. Relaxed: the lock orders the telling, and whoever sets a bit tells it later itself.
+    /// Not yet told: set by packets, taken when one leaves. Above them, what was told in vain: the bits are twelve. Relaxed: the lock orders the telling,
+    /// and whoever sets a bit tells it later itself.
     bits: AtomicU32,
-    /// Told in vain. The lock makes events of one entry follow each other.
-    missed: Mutex<u16>,
+    /// Makes events of one entry follow each other.
+    telling: Mutex<()>,
 }
+
+/// Where what was told in vain begins.
+const MISSED: u32 = 16;
+/// What was not told yet.
+const UNTOLD: u32 = (1 << MISSED) - 1;
 
 impl Cache {
     pub(crate) fn set(&self, bits: u32) {
@@ -149,7 +155,6 @@ impl Cache {
     /// For the entry's next incarnation.
     pub(crate) fn reset(&self) {
         self.bits.store(0, Ordering::Relaxed);
-        *self.missed.lock() = 0;
     }
 }
 
@@ -194,34 +199,34 @@ impl<U> Ear<U> {
     /// Tells what has gathered (`nf_ct_deliver_cached_events`), and `more`.
     pub(crate) fn deliver(&self, conn: &Conn<U>, more: u32, now: Nanos) {
         let cache = conn.event_cache();
-        if more == 0 && cache.bits.load(Ordering::Relaxed) == 0 {
+        if more == 0 && cache.bits.load(Ordering::Relaxed) & UNTOLD == 0 {
             return;
         }
-        let mut missed = cache.missed.lock();
+        let _telling = cache.telling.lock();
         // Asked under the lock: who deletes sets DYING first and then takes the lock, so nothing is told after the end.
         if conn.status() & (CONFIRMED | DYING) != CONFIRMED {
             return;
         }
-        let bits = cache.bits.swap(0, Ordering::Relaxed) | more;
-        let all = bits | u32::from(*missed);
+        let word = cache.bits.fetch_and(!UNTOLD, Ordering::Relaxed);
+        let bits = word & UNTOLD | more;
         if bits == 0 {
             return;
         }
-        // The bits are twelve.
-        *missed = if self.tell(all, conn, now) {
-            0
+        let all = bits | word >> MISSED;
+        if self.tell(all, conn, now) {
+            cache.bits.fetch_and(UNTOLD, Ordering::Relaxed);
         } else {
-            all as u16
-        };
+            cache.bits.fetch_or(all << MISSED, Ordering::Relaxed);
+        }
     }
 
     /// Tells the end, after the beginning if that has not been told. DYING is set already.
     pub(crate) fn end(&self, conn: &Conn<U>, now: Nanos) {
         const BEGINNING: u32 = mask::NEW | mask::RELATED;
         let cache = conn.event_cache();
-        let mut missed = cache.missed.lock();
-        let untold =
-            cache.bits.swap(0, Ordering::Relaxed) | u32::from(std::mem::take(&mut *missed));
+        let _telling = cache.telling.lock();
+        let word = cache.bits.swap(0, Ordering::Relaxed);
+        let untold = word & UNTOLD | word >> MISSED;
         if untold & BEGINNING != 0 {
             self.tell(untold, conn, now);
         }

@@ -26,7 +26,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! * Where entries live is a [`Store`]'s business: [`NullsStore`] is the lock-free default.
+//! * Where entries live is a [`Store`]'s business: [`NullsStore`] is the lock-free default. Who knows how many connections to expect should
+//!   [say so](NullsStore::with_capacity): no packet waits for memory then, and memory is in huge pages.
 //! * Time comes with the packets ([`clock`]); [`Tracker::gc`] is called by the application, or by a [`tracker::GcWorker`].
 //! * Each entry has a slot for data of the application ([`Conn::user`]), which can be shown in dumps ([`Tracker::set_formatter`]).
 //! * Settings have their kernel names ([`Tracker::set_sysctl`]), and so do statistics ([`stats`]) and reasons ([`reason`]).

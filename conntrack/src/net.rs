@@ -6,6 +6,7 @@ use crate::stats::Stats;
 use crate::sysctl::Sysctls;
 use crate::tuple::{Tuple, ipproto};
 use crate::zone::NetId;
+use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// State of one namespace, shared by its tracker and its entries.
@@ -17,7 +18,8 @@ pub struct Net {
     pub(crate) sources: Sources,
     /// Calls of PPTP, which complete the tuples of GRE packets.
     pub(crate) keymap: Keymap,
-    count: AtomicUsize,
+    /// Apart from what every packet reads, as every connection that begins or ends writes it.
+    count: CachePadded<AtomicUsize>,
 }
 
 impl Net {

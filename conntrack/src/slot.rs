@@ -64,8 +64,10 @@ impl<U> UserSlot<U> {
     /// Nobody else borrows this slot: the entry's reference count is zero.
     pub(crate) unsafe fn clear(&self) {
         // Acquire: the value is dropped here, so its making must be visible.
-        let p = self.0.swap(ptr::null_mut(), Ordering::Acquire);
+        let p = self.0.load(Ordering::Acquire);
         if !p.is_null() {
+            // Relaxed: nobody else looks at it before the entry is published anew.
+            self.0.store(ptr::null_mut(), Ordering::Relaxed);
             // SAFETY: made by `Box::into_raw` in `set`; the caller vouches that no borrow is left.
             drop(unsafe { Box::from_raw(p) });
         }

@@ -90,7 +90,7 @@ impl Snapshot {
             timestamps: c.timestamps(),
             mark: c.mark(),
             labels: c.labels(),
-            helper: inner.helper.as_deref().cloned(),
+            helper: inner.helper(),
             master: inner.master(),
             seqadj: c.has(status::SEQ_ADJUST).then(|| inner.seqadj()),
             uses: uses + inner.children(),

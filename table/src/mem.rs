@@ -72,6 +72,21 @@ pub fn mapped_bytes() -> usize {
     0
 }
 
+/// Takes the memory of an array's first `count` elements from the system now, so that nobody who uses them waits for that. What is behind
+/// them will come as it is touched, and in small pages.
+///
+/// Where the system cannot do that (Linux before 5.14, other systems), or has too little memory, all of it comes as it is touched.
+pub(crate) fn populate<T: Zeroable>(array: &[T], count: usize) {
+    #[cfg(not(nulls_loom))]
+    sys::populate(
+        array.as_ptr().cast(),
+        size_of_val(array),
+        count.min(array.len()) * size_of::<T>(),
+    );
+    #[cfg(nulls_loom)]
+    let _ = (array, count);
+}
+
 /// The alignment of every array: a cache line.
 #[cfg(not(nulls_loom))]
 const ALIGN: usize = 64;
@@ -323,6 +338,25 @@ mod sys {
         Some(start)
     }
 
+    /// Faults in the first `wanted` bytes of an array of `bytes`, in whole pages of the size that it may have.
+    pub(super) fn populate(start: *const u8, bytes: usize, wanted: usize) {
+        if !maps(bytes) {
+            return;
+        }
+        let bytes = whole_pages(bytes);
+        let unit = if bytes < 2 * HUGE { page() } else { HUGE };
+        let wanted = wanted.next_multiple_of(unit).min(bytes);
+        #[cfg(target_os = "linux")]
+        // SAFETY: neither advice changes what is in the memory, and a refusal changes nothing at all.
+        unsafe {
+            let rest = start.wrapping_add(wanted).cast_mut().cast();
+            libc::madvise(start.cast_mut().cast(), wanted, libc::MADV_POPULATE_WRITE);
+            libc::madvise(rest, bytes - wanted, libc::MADV_NOHUGEPAGE);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (start, wanted);
+    }
+
     /// # Safety
     /// The range consists of whole pages of a mapping of ours that nobody uses.
     unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
@@ -376,6 +410,8 @@ mod sys {
     pub(super) fn map(_: usize, _: Pages) -> Option<NonNull<u8>> {
         None
     }
+
+    pub(super) fn populate(_: *const u8, _: usize, _: usize) {}
 
     /// # Safety
     /// Never called, as nothing is mapped.
@@ -506,6 +542,39 @@ mod tests {
             assert!(mapped(start + left - 1));
             assert!(!mapped(start + left) && !mapped(start + bytes - 1));
         }
+    }
+
+    /// Resident bytes of this process, from `start` on.
+    #[cfg(all(target_os = "linux", feature = "std", not(miri)))]
+    fn resident(start: *const u8, bytes: usize) -> usize {
+        let mut pages = vec![0u8; bytes / 4096];
+        // SAFETY: asks about a mapping, and the list has room for each of its pages.
+        let done = unsafe { libc::mincore(start.cast_mut().cast(), bytes, pages.as_mut_ptr()) };
+        assert_eq!(done, 0);
+        4096 * pages.iter().filter(|&&page| page & 1 != 0).count()
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", feature = "std", not(miri)))]
+    fn what_is_populated_is_there_and_nothing_else() {
+        const MIB: usize = 1 << 20;
+        for (pages, mib, wanted, there) in [
+            (Pages::Huge, 16, 5, 6),
+            (Pages::Huge, 16, 16, 16),
+            (Pages::Huge, 16, 0, 0),
+            (Pages::Small, 3, 1, 1),
+        ] {
+            let array = ZeroedArray::<AtomicU64>::try_new(mib * MIB / 8, pages).unwrap();
+            populate(&array, wanted * MIB / 8);
+            let resident = resident(array.as_ptr().cast(), array.bytes());
+            // A kernel without this advice leaves everything for later.
+            assert!(resident == there * MIB || resident == 0, "{resident}");
+            assert!(array.iter().all(|word| word.load(Relaxed) == 0));
+        }
+        populate(
+            &ZeroedArray::<AtomicU64>::try_new(100, Pages::Huge).unwrap(),
+            100,
+        );
     }
 
     #[test]

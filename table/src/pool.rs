@@ -189,7 +189,8 @@ impl<T: Entry> Pool<T> {
         })
     }
 
-    /// Takes memory for `entries` entries now, in huge pages where that pays.
+    /// Takes memory for `entries` entries now, in huge pages where that pays, so that no [`alloc`](Self::alloc) of them waits for the
+    /// system. (On Linux before 5.14, and on other systems, pages still come when they are first used.)
     ///
     /// # Errors
     /// The system has no memory; what was taken stays.
@@ -206,7 +207,7 @@ impl<T: Entry> Pool<T> {
     /// # Ok::<(), nulls::AllocError>(())
     /// ```
     pub fn reserve(&self, entries: u32) -> Result<(), AllocError> {
-        self.slab.reserve(entries)
+        self.slab.populate(entries)
     }
 
     /// The most entries there can be.
@@ -463,7 +464,8 @@ impl<T: Entry> Pool<T> {
         Some(unsafe { slot.value() })
     }
 
-    /// Brings the beginning of an entry's memory near, for whoever will look at it in a moment. Any number may be given.
+    /// Brings the beginning of an entry's memory near, for whoever will look at it in a moment: so many cache lines of 64 bytes, where
+    /// the first one begins with 8 bytes of the pool. Any numbers may be given.
     ///
     /// ```
     /// use nulls::pool::{Entry, Pool};
@@ -473,16 +475,15 @@ impl<T: Entry> Pool<T> {
     /// # impl Entry for Session {}
     /// let pool = Pool::<Session>::with_capacity(10);
     /// let session = pool.alloc().unwrap();
-    /// pool.prefetch(session.handle());
-    /// pool.prefetch(u32::MAX);
+    /// pool.prefetch(session.handle(), 1);
+    /// pool.prefetch(u32::MAX, 2);
     /// ```
     #[inline]
-    pub fn prefetch(&self, handle: u32) {
+    pub fn prefetch(&self, handle: u32, lines: usize) {
         if let Some(slot) = self.slab.try_slot(handle) {
-            let slot = slot.as_ptr();
-            crate::prefetch::read(slot);
-            if size_of::<Counted<T>>() > LINE {
-                crate::prefetch::read(slot.cast::<u8>().wrapping_add(LINE));
+            let slot = slot.as_ptr().cast::<u8>();
+            for line in (0..size_of::<Counted<T>>()).step_by(LINE).take(lines) {
+                crate::prefetch::read(slot.wrapping_add(line));
             }
         }
     }

@@ -72,7 +72,9 @@ pub(super) fn tcp<S: Store>(
     };
     let (dir, conn) = (pkt.direction(), pkt.conn());
     if let (Some(dir), Some(conn)) = (dir, conn.filter(|_| growth != 0)) {
-        conn.inner().kin().seqadj[dir.index()].grow(seq, growth);
+        let mut inner = conn.inner();
+        inner.kin().seqadj[dir.index()].grow(seq, growth);
+        // Under the lock: whoever has it next, and does not see the bit, need not look for shifts.
         conn.set_status(status::SEQ_ADJUST);
     }
     Verdict::Accept

@@ -90,6 +90,11 @@ pub unsafe trait Store: Send + Sync + 'static {
         }
     }
 
+    /// A hint: something will be linked under this hash soon.
+    fn expect(&self, hash: u64) {
+        let _ = hash;
+    }
+
     /// Links an entry under its original and its reply key. A bucket that already holds more than `chain_limit` entries refuses.
     ///
     /// # Errors

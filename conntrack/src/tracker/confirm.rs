@@ -55,12 +55,11 @@ impl<S: Store> Tracker<S> {
         };
         // The original key cannot have changed since it was looked up; the reply's may have, by address translation.
         let original = entry.link(Direction::Original);
-        let reply = self.link(
-            entry.tuple(Direction::Reply),
-            entry.zone(),
-            Direction::Reply,
-        );
-        entry.set_hash(Direction::Reply, reply.hash);
+        let mut reply = entry.link(Direction::Reply);
+        if reply.hash == 0 {
+            reply.hash = self.core.hasher.hash(&reply.key);
+            entry.set_hash(Direction::Reply, reply.hash);
+        }
 
         let now = Jiffies::at(pkt.now());
         let relative = entry.deadline();

@@ -239,7 +239,7 @@ impl<S: Store> Tracker<S> {
             zone,
             net: &self.net,
             ext,
-            hash: self.link(*orig, zone, Direction::Original).hash,
+            hashes: [self.link(*orig, zone, Direction::Original).hash, 0],
             policy: None,
         });
         Ok(self.core.store.publish(entry))

@@ -231,6 +231,13 @@ impl<S: Store> Tracker<S> {
             self.core.ask_gc_to_make_room();
             return Err(TableFull);
         };
+        let zone = Zone {
+            from_mark: false,
+            ..zone
+        };
+        // Most packets that begin a connection go on to link it, the answers' key included.
+        let reply = self.link(reply, zone, Direction::Reply);
+        self.core.store.expect(reply.hash);
         let mut ext = 0;
         for (knob, bit) in [(Sysctl::Acct, EXT_ACCT), (Sysctl::Timestamp, EXT_TSTAMP)] {
             if self.knob(knob) != 0 {
@@ -248,14 +255,11 @@ impl<S: Store> Tracker<S> {
             .and_then(|t| t.helper.clone());
         entry.init(Birth {
             original: &link.key.tuple,
-            reply: &reply,
-            zone: Zone {
-                from_mark: false,
-                ..zone
-            },
+            reply: &reply.key.tuple,
+            zone,
             net: &self.net,
             ext,
-            hash: link.hash,
+            hashes: [link.hash, reply.hash],
             policy: tmpl.and_then(|t| t.timeouts.clone()),
         });
         if let Some(helper) = helper {

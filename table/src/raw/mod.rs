@@ -147,6 +147,20 @@ impl Table {
         })
     }
 
+    /// Takes the buckets' memory from the system now, so that no operation waits for that. (On Linux before 5.14, and on other systems,
+    /// pages still come when they are first used.)
+    ///
+    /// ```
+    /// let table = nulls::raw::Table::with_capacity(1000)?;
+    /// table.populate();
+    /// # Ok::<(), nulls::AllocError>(())
+    /// ```
+    pub fn populate(&self) {
+        let guard = crate::rcu::pin();
+        let lines = self.root_array(guard.pinned()).cells.lines();
+        crate::mem::populate(lines, lines.len());
+    }
+
     /// How many buckets hold `entries` handles without growing.
     ///
     /// ```

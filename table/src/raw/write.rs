@@ -160,6 +160,10 @@ impl Table {
     /// ```
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
+        // A model has no caches, but would try what the latch says at every moment.
+        if cfg!(nulls_loom) {
+            return;
+        }
         if let Some((lines, len)) = self.generations.root.try_settled() {
             let b = crate::scale::reciprocal_scale(hash, len as u64) as usize;
             crate::prefetch::read(lines.wrapping_add(b));

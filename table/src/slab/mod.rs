@@ -43,7 +43,7 @@ use core::sync::atomic as ptr_cell;
 use crossbeam_utils::CachePadded;
 
 use crate::budget::Account;
-use crate::mem::{AllocError, Pages, Zeroable, ZeroedArray};
+use crate::mem::{self, AllocError, Pages, Zeroable, ZeroedArray};
 use crate::stripe::{self, Striped};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Held, Lock, check, order};
 use shard::Shard;
@@ -56,6 +56,11 @@ const SEGMENTS: usize = if cfg!(nulls_loom) { 4 } else { 32 };
 const OFFSET_BITS: u32 = if cfg!(nulls_loom) { 3 } else { 26 };
 /// How many handles a shard takes at once.
 const BATCH: u32 = if cfg!(nulls_loom) { 1 } else { 64 };
+
+/// Bytes of a cache line, for prefetching.
+const LINE: usize = 64;
+/// The most lines of a slot that are prefetched.
+const MOST_LINES: usize = 4;
 
 /// The largest limit of a slab: handle 0 is nobody's.
 pub const MAX_LIMIT: u32 = if cfg!(nulls_loom) {
@@ -212,6 +217,28 @@ impl<S: Slot> Slab<S> {
         }
         (segment_of(1)..=segment_of(slots.min(self.limit)))
             .try_for_each(|k| self.grow(k, Pages::Huge))
+    }
+
+    /// As [`reserve`](Self::reserve), and nobody who uses these slots will wait for the system. Slots beyond come in small pages as
+    /// they are used.
+    ///
+    /// # Errors
+    /// The system has no memory; what was taken stays.
+    pub fn populate(&self, slots: u32) -> Result<(), AllocError> {
+        self.reserve(slots)?;
+        // Number 0 is nobody's, but has its place.
+        let end = slots as usize + 1;
+        for (k, len) in self.segments() {
+            let wanted = end.saturating_sub(segment_start(k) as usize);
+            if wanted > 0 {
+                let start = self.bases[k]
+                    .load(order::slab_segment())
+                    .wrapping_add(k << OFFSET_BITS);
+                // SAFETY: the segment has this length and lives as long as the slab; slots allow to be shared, and nothing of them is read.
+                mem::populate(unsafe { core::slice::from_raw_parts(start, len) }, wanted);
+            }
+        }
+        Ok(())
     }
 
     /// The address of a slot.
@@ -372,12 +399,16 @@ impl<S: Slot> Slab<S> {
         shard.pop_fresh()
     }
 
-    /// Brings a free slot's memory near, which may be far away and is the next to be written. 0: none.
+    /// Brings a free slot's memory near, which may be far away and is the next to be written: all of it, if that is a few
+    /// cache lines. 0: none.
     #[inline(always)]
     fn expect_write(&self, next: u32) {
         if next != 0 {
             // SAFETY: free, so it was given out or is below the mark.
-            crate::prefetch::read(unsafe { self.slot(next) }.as_ptr());
+            let slot = unsafe { self.slot(next) }.as_ptr().cast::<u8>();
+            for line in (0..size_of::<S>()).step_by(LINE).take(MOST_LINES) {
+                crate::prefetch::read(slot.wrapping_add(line));
+            }
         }
     }
 

@@ -66,6 +66,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=burst::MOST as i64))]
     pub(crate) burst: Option<u16>,
 
+    /// Begin with stores that have room for nothing and grow during the warm-up, instead of stores that are sized for SIZE entries as routers are
+    #[arg(long)]
+    pub(crate) grow: bool,
+
     /// Let the tracker verify transport checksums over the whole packets, as Linux does by default
     #[arg(long)]
     pub(crate) verify_checksums: bool,

@@ -14,7 +14,7 @@ use super::Options;
 use super::report::{
     Environment, FORMAT, Point, Report, RoundResult, StoreResult, problems, ratios,
 };
-use super::stores::StoreKind;
+use super::stores::{Room, StoreKind};
 use super::worker::{self, Memory, Round, Usage};
 use crate::workload::stream::{Lane, Stream};
 
@@ -76,6 +76,7 @@ impl<'a> Plan<'a> {
             seed: self.options.seed,
             verify_checksums: self.options.verify_checksums,
             burst: self.options.burst,
+            grow: self.options.grow,
             interrupted: false,
             problems: Vec::new(),
             points: Vec::new(),
@@ -126,7 +127,8 @@ impl<'a> Plan<'a> {
                     return Some(None);
                 }
                 let job = Memory { lane: &whole, stop };
-                store.run(most(&stream), self.config(size), job).map(Some)
+                let room = self.room(size, &stream);
+                store.run(room, self.config(size), job).map(Some)
             })
             .collect();
         let Some(memory) = memory else {
@@ -197,7 +199,9 @@ impl<'a> Plan<'a> {
                         },
                         stop,
                     };
-                    let Some(outcome) = store.run(most(stream), self.config(size), round) else {
+                    let Some(outcome) =
+                        store.run(self.room(size, stream), self.config(size), round)
+                    else {
                         return;
                     };
                     measured += outcome.elapsed;
@@ -206,6 +210,16 @@ impl<'a> Plan<'a> {
                     sequence += 1;
                 }
             }
+        }
+    }
+
+    fn room(&self, size: u64, stream: &Stream) -> Room {
+        // No stream makes more entries than it has flows.
+        let most = u32::try_from(stream.summary.flows + 1024).unwrap_or(u32::MAX / 2);
+        let expected = if self.options.grow { 0 } else { size };
+        Room {
+            most,
+            expected: u32::try_from(expected).map_or(most, |n| n.min(most)),
         }
     }
 
@@ -221,11 +235,6 @@ impl<'a> Plan<'a> {
             ..Config::default()
         }
     }
-}
-
-/// No stream makes more entries than it has flows.
-fn most(stream: &Stream) -> u32 {
-    u32::try_from(stream.summary.flows + 1024).unwrap_or(u32::MAX / 2)
 }
 
 /// A bar on terminals, nothing elsewhere.

@@ -24,6 +24,8 @@ pub(crate) struct Report {
     pub(crate) verify_checksums: bool,
     /// Packets handed to the tracker at once, if not one by one.
     pub(crate) burst: Option<u16>,
+    /// Stores began with room for nothing, not for `size` entries.
+    pub(crate) grow: bool,
     /// Stopped before the end; what is here was measured completely.
     pub(crate) interrupted: bool,
     /// What is wrong with the results; empty if nothing is.

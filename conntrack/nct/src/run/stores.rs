@@ -33,22 +33,34 @@ impl StoreKind {
         }
     }
 
-    /// Makes a fresh tracker on this store and gives the maker to `job`. `most` bounds the number of entries.
-    pub(crate) fn run<J: Job>(self, most: u32, config: Config, job: J) -> J::Output {
+    /// Makes a fresh tracker on this store and gives the maker to `job`.
+    pub(crate) fn run<J: Job>(self, room: Room, config: Config, job: J) -> J::Output {
+        let expected = room.expected as usize;
         match self {
             StoreKind::Nulls => job.run(|| {
-                let store = NullsStore::<()>::new(most, 1).expect("memory for one bucket");
-                Tracker::new(store, config)
+                let store = NullsStore::<()>::with_capacity(room.most, room.expected);
+                Tracker::new(store.expect("memory"), config)
             }),
             StoreKind::Dashmap => {
-                job.run(|| Tracker::new(DashStore::with_capacity(0, None), config))
+                job.run(|| Tracker::new(DashStore::with_capacity(expected, None), config))
             }
-            StoreKind::Papaya => job.run(|| Tracker::new(PapayaStore::with_capacity(0), config)),
+            StoreKind::Papaya => {
+                job.run(|| Tracker::new(PapayaStore::with_capacity(expected), config))
+            }
             StoreKind::Locked => {
-                job.run(|| Tracker::new(LockedStore::<()>::new(most as usize), config))
+                job.run(|| Tracker::new(LockedStore::<()>::new(room.most as usize), config))
             }
         }
     }
+}
+
+/// Numbers of entries that a store is made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// There are never more.
+    pub(crate) most: u32,
+    /// What the store has room for from the beginning.
+    pub(crate) expected: u32,
 }
 
 /// Something to do with a tracker on any store.

@@ -8,13 +8,13 @@ mod window;
 
 use super::{Ctx, Outcome, Proto};
 use crate::clock::{HZ, Jiffies};
-use crate::conn::{Conn, Inner};
+use crate::conn::{Conn, EXT_TIMEOUT, Inner};
 use crate::events;
 use crate::parse::{be16, be32};
 use crate::policy::TimeoutPolicy;
 use crate::reason::What;
 use crate::snapshot::ProtoInfo;
-use crate::status::{ASSURED, CONFIRMED, CtInfo, FIXED_TIMEOUT, SEEN_REPLY};
+use crate::status::{ASSURED, CONFIRMED, CtInfo, FIXED_TIMEOUT, SEEN_REPLY, SEQ_ADJUST};
 use crate::sysctl::Sysctl;
 use crate::tuple::{Direction, ipproto};
 use table::{Class, Next, State};
@@ -337,9 +337,18 @@ pub(super) fn packet<U>(cx: &mut Ctx<'_>, c: &Conn<U>, info: CtInfo) -> Outcome 
     let st = c.status();
     let dir = info.dir();
     let mut guard = c.inner();
-    let shifts = guard.seqadj();
+    // What few connections have is far from what all of them have.
+    let shifts = if c.has(SEQ_ADJUST) {
+        guard.seqadj()
+    } else {
+        Default::default()
+    };
     let Inner { proto, policy, .. } = &mut *guard;
-    let policy = policy.as_deref();
+    let policy = if c.has_ext(EXT_TIMEOUT) {
+        policy.as_deref()
+    } else {
+        None
+    };
     if st & CONFIRMED == 0 {
         let mut t = Tcp::default();
         if let Err(w) = t.begin(&seg, cx.knob(Sysctl::TcpLoose) != 0) {
