@@ -3,8 +3,9 @@
 //!
 //! Slots are atomic words, so that nothing here is a race; what a look-up must not do is mix. Values say whose they are.
 
-use crate::harness::{Model, saw, spawn};
+use crate::harness::{Model, spawn};
 use crate::table::hash;
+use crate::verdict::saw;
 use nulls::{Equivalent, InlineInsertError, InlineMap};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub const MODELS: &[Model] = &[
         fast_bound: 1,
         full_bound: 2,
         limit: 300,
-        floor: 100,
+        floor: 20,
         outcomes: &["first", "second", "gone"],
         kills: &["inline:skip-validation"],
         body: slot_and_back,
