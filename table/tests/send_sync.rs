@@ -2,7 +2,9 @@
 
 use nulls::raw::{Probe, Table};
 use nulls::rcu::{Guard, OwnedGuard};
-use nulls::{HashMap, HashMapRef, HashSet, Iter, TryInsertError};
+use nulls::{
+    HashMap, HashMapRef, HashSet, InlineIter, InlineMap, InlineMapRef, Iter, TryInsertError,
+};
 use std::cell::{Cell, RefCell};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
@@ -103,3 +105,18 @@ is!(UnwindSafe: HashMap<u64, String>, HashSet<String>, HashMap<u64, Cell<u64>>);
 is!(RefUnwindSafe: HashMap<u64, String>, HashSet<String>);
 is_not!(UnwindSafe: HashMap<u64, &'static mut u64>, HashMap<&'static mut u64, u64>, HashMap<u64, u64, &'static mut u64>);
 is_not!(RefUnwindSafe: HashMap<u64, Cell<u64>>, HashMap<Cell<u64>, u64>, HashMap<u64, u64, Cell<u64>>);
+
+// A map of plain entries gives copies to whoever has it, and takes some from everybody who shares it; the hasher is only shared.
+is!(Send: InlineMap<u64, u64>, InlineMap<u64, OnlySend>, InlineMap<OnlySend, u64>, InlineMap<u64, u64, OnlySend>);
+is_not!(Send: InlineMap<u64, Neither>, InlineMap<Neither, u64>, InlineMap<u64, OnlySync>, InlineMap<OnlySync, u64>);
+is_not!(Send: InlineMap<u64, u64, Neither>, InlineMap<u64, u64, OnlySync>);
+is!(Sync: InlineMap<u64, u64>, InlineMap<u64, u64, OnlySync>);
+is_not!(Sync: InlineMap<u64, OnlySend>, InlineMap<OnlySend, u64>, InlineMap<u64, OnlySync>, InlineMap<OnlySync, u64>);
+is_not!(Sync: InlineMap<u64, u64, OnlySend>, InlineMap<u64, u64, Neither>);
+is!(Send: InlineMapRef<'static, u64, u64, (), OwnedGuard>);
+is!(Sync: InlineMapRef<'static, u64, u64, (), OwnedGuard>);
+is_not!(Send: InlineMapRef<'static, u64, u64>, InlineIter<'static, u64, u64, ()>);
+is_not!(Sync: InlineMapRef<'static, u64, u64>, InlineIter<'static, u64, u64, ()>);
+is_not!(Send: InlineMapRef<'static, u64, OnlySend, (), OwnedGuard>);
+is!(UnwindSafe: InlineMap<u64, u64>);
+is!(RefUnwindSafe: InlineMap<u64, u64>);

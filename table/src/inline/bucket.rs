@@ -348,8 +348,11 @@ impl<K, V> Cells for Buckets<K, V> {
     }
 
     fn try_new(len: usize, pages: Pages) -> Result<Self, AllocError> {
-        let words = len.checked_mul(Self::WORDS).ok_or(AllocError::System)?;
-        let words = ZeroedArray::<Word>::try_new(words + FRONT, pages)?;
+        let words = len
+            .checked_mul(Self::WORDS)
+            .and_then(|words| words.checked_add(FRONT))
+            .ok_or(AllocError::System)?;
+        let words = ZeroedArray::<Word>::try_new(words, pages)?;
         // Relaxed: nobody else knows the array yet.
         words[len * Self::SLOTS + FRONT - 1]
             .0

@@ -2,7 +2,8 @@
 //!
 //! A look-up takes the ticket, then tags, key and value, and then looks whether the ticket is still the same (a writer in
 //! the bucket does not matter, see [`bucket`](super::bucket)). A hit linearizes where it loads the value, or, if the value
-//! has no size, the tags; a miss where it loads the tags. It repeats only if a writer has finished meanwhile.
+//! has no size or the writer in the bucket removes the key, where it loads the tags; a miss where it loads the tags that the key's
+//! slot belongs to. It repeats only if a writer has finished meanwhile.
 
 use super::InlineMap;
 use super::bucket::{Bucket, Head, Line, MOVED, spill_of};

@@ -48,7 +48,10 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> Iterator for InlineIter<'_
                 return Some(entry);
             }
             let cursor = self.cursor?;
-            self.cursor = self.map.step(self.guard, cursor, &mut self.entries);
+            // Not ours while keys are hashed: a panic there must not leave entries that the same step yields again.
+            let mut entries = core::mem::take(&mut self.entries);
+            self.cursor = self.map.step(self.guard, cursor, &mut entries);
+            self.entries = entries;
         }
     }
 

@@ -5,6 +5,8 @@ mod entry;
 mod error;
 mod find;
 mod iter;
+#[cfg(doctest)]
+mod misuse;
 mod resize;
 mod traits;
 mod view;
@@ -33,7 +35,7 @@ type Array<K, V> = generations::Array<Buckets<K, V>>;
 /// less than those of [`HashMap`](crate::HashMap), and writes allocate and retire nothing.
 ///
 /// Keys and values are plain bytes (`bytemuck::NoUninit`: integers, floats, `bool`, `char`, arrays of them, and structs that
-/// derive it), keys of up to some hundred bytes and values of up to eight; what is larger is refused when the program is compiled.
+/// derive it), keys of up to 104 bytes and values of up to eight; what is larger is refused when the program is compiled.
 /// Values are returned by copy and overwritten in place. Everything else is as in `HashMap`: look-ups never lock, never wait and never
 /// write shared memory; writers lock one bucket for a few stores; no user code (`Hash`, `Eq`, closures) runs under a lock; the table
 /// grows and shrinks bucket by bucket; iteration visits exactly once what stays.

@@ -188,7 +188,7 @@ where
         loop {
             let probe = self.probe(hash, &key);
             match probe.value() {
-                Some(old) if probe.replace(&value) => return Ok(Some(old)),
+                Some(old) if self.overwrite(&probe, &value) => return Ok(Some(old)),
                 Some(_) => {}
                 None => {
                     if self.commit(&probe, &key, &value)? {
@@ -296,7 +296,7 @@ where
             match probe.value_now() {
                 Some(Some(old)) => {
                     let new = update(old);
-                    if probe.replace(&new) {
+                    if self.overwrite(&probe, &new) {
                         return Some(new);
                     }
                 }
@@ -324,7 +324,7 @@ where
             match probe.value_now() {
                 Some(Some(old)) => {
                     let new = update(old);
-                    if probe.replace(&new) {
+                    if self.overwrite(&probe, &new) {
                         return new;
                     }
                 }
@@ -359,9 +359,12 @@ where
         loop {
             let probe = self.probe(hash, key);
             match probe.value_now() {
-                Some(now) if now != Some(current) => return Err(now),
-                Some(_) if probe.replace(&new) => return Ok(current),
-                Some(_) => {}
+                Some(Some(now)) if now == current => {
+                    if self.overwrite(&probe, &new) {
+                        return Ok(now);
+                    }
+                }
+                Some(now) => return Err(now),
                 None => {}
             }
         }
@@ -481,6 +484,15 @@ where
         Q: Equivalent<K> + ?Sized,
     {
         self.map.probe(self.guard(), hash, |k| key.equivalent(k))
+    }
+
+    /// Overwrites after a hit. False: the bucket has changed since.
+    #[inline(always)]
+    fn overwrite(&self, probe: &Probe<'_, K, V>, value: &V) -> bool {
+        let written = probe.replace(value);
+        written
+            .map(|written| self.map.assist(self.guard(), written))
+            .is_some()
     }
 
     /// Inserts after a miss. False: the bucket has changed since.

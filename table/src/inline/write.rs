@@ -58,16 +58,17 @@ impl<'g, K: NoUninit, V: NoUninit> Probe<'g, K, V> {
         self.bucket.head.is_still(self.seen).then_some(value)
     }
 
-    /// Puts `value` in the place of the found key's. Whether that was still to be done so.
+    /// Puts `value` in the place of the found key's; `None` if the bucket has changed. Linearizes at the store of the value, or
+    /// in the exchange that takes the lock if values have no size.
     #[inline(always)]
-    pub(super) fn replace(&self, value: &V) -> bool {
+    pub(super) fn replace(&self, value: &V) -> Option<Written> {
         let (line, i) = self.hit().expect("a commit after a miss");
         if !self.bucket.head.take(self.seen) {
-            return false;
+            return None;
         }
         line.slot(i).store_value(value);
         self.bucket.head.leave(self.seen, spill_of(self.seen));
-        true
+        Some(Written { look: false })
     }
 }
 
@@ -123,7 +124,7 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
         eq: &mut impl FnMut(&K) -> bool,
     ) -> Probe<'g, K, V> {
         loop {
-            let (_, bucket, seen) = self.open(guard.pinned(), hash);
+            let (bucket, seen) = self.open(guard.pinned(), hash, |_| ());
             match self.seek_all(bucket, seen, WideTag::of(hash), eq) {
                 Some((hit, slot)) => {
                     return Probe {
@@ -141,15 +142,17 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
     }
 
     /// The bucket of a hash, where writers find it: in the newest generation, neither locked nor moved when its ticket was
-    /// as told.
-    pub(super) fn open<'g>(
+    /// as told. `through` gets every generation on the way, the bucket's own last.
+    fn open<'g>(
         &'g self,
         guard: Pinned<'g>,
         hash: u64,
-    ) -> (&'g Array<K, V>, Bucket<'g, K, V>, u64) {
+        mut through: impl FnMut(&Array<K, V>),
+    ) -> (Bucket<'g, K, V>, u64) {
         let mut backoff = Backoff::new();
         loop {
             let mut array = self.generations.root_array(guard);
+            through(array);
             while let Some(next) = array.next() {
                 let b = array.bucket(hash);
                 if b >= array.watermark() && self.move_bucket(array, next, b, true).is_err() {
@@ -157,13 +160,14 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
                     break;
                 }
                 array = next;
+                through(array);
             }
             let bucket = Self::bucket(array, array.bucket(hash));
             let seen = bucket.head.ticket();
             if seen & LOCK != 0 {
                 backoff.wait();
             } else if seen & MOVED == 0 {
-                return (array, bucket, seen);
+                return (bucket, seen);
             }
         }
     }
@@ -307,10 +311,15 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
         }
     }
 
-    /// Removes everything from the bucket of a hash, and returns where its interval ends.
+    /// Removes everything from the bucket of a hash, and returns up to which hash that was everything.
     pub(super) fn clear_bucket(&self, guard: &Guard, hash: u64) -> u128 {
+        // The least over *every* generation passed, as in a step of an iteration: further on in the bucket's interval, entries may
+        // still be in old buckets that have not moved.
+        let mut end = u128::MAX;
         loop {
-            let (array, bucket, seen) = self.open(guard.pinned(), hash);
+            let (bucket, seen) = self.open(guard.pinned(), hash, |array| {
+                end = end.min(array.interval_end(array.bucket(hash)));
+            });
             let head = bucket.head;
             if !head.take(seen) {
                 continue;
@@ -328,7 +337,7 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
             }
             let look = self.count.sub(guard.index(), entries as i64);
             self.assist(guard, Written { look });
-            return array.interval_end(array.bucket(hash));
+            return end;
         }
     }
 
