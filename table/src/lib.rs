@@ -11,6 +11,7 @@
 //! ```
 //!
 //! * [`HashMap`] and [`HashSet`]: what most users want. The [`guide`] says when, and how.
+//! * [`InlineMap`]: the same for small plain entries, which lie in the buckets themselves.
 //! * [`raw::Table`]: the engine, for entries under several keys and entries in storage of your own.
 //! * [`pool`]: type-stable storage with counted references, the kernel's `SLAB_TYPESAFE_BY_RCU`.
 //! * [`rcu`]: grace periods.

@@ -454,11 +454,7 @@ fn shrinking() {
 /// 10,000 keys of one hash behave as a list, whose lines are given back.
 #[test]
 fn one_hash_for_all() {
-    let n = if cfg!(debug_assertions) {
-        2000
-    } else {
-        10_000u64
-    };
+    let n = if cfg!(miri) { 200 } else { 10_000u64 };
     let map = InlineMap::<u64, u64, _>::with_hasher(Bad::Constant);
     let mut memory = Vec::new();
     for round in 0..6 {

@@ -282,7 +282,7 @@ fn no_update_is_lost() {
                         while let Err(there) = view.compare_exchange(&(8 + k), now, now + 1) {
                             now = there.unwrap();
                         }
-                        view.insert(1000 + (t << 8 | i % 64), i);
+                        view.insert(1000 + t * 256 + i % 64, i);
                     }
                     done.fetch_add(1, Relaxed);
                 });
@@ -331,11 +331,7 @@ fn removals_balance_insertions() {
                                 add(v);
                                 view.insert(k, v).into_iter().for_each(sub);
                             }
-                            2 => {
-                                if view.try_insert(k, v).is_ok() {
-                                    add(v);
-                                }
-                            }
+                            2 => _ = view.try_insert(k, v).map(|()| add(v)),
                             3 => view.remove(&k).into_iter().for_each(sub),
                             4 => view
                                 .remove_if(&k, |v| v % 2 == 0)

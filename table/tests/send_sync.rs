@@ -120,3 +120,4 @@ is_not!(Sync: InlineMapRef<'static, u64, u64>, InlineIter<'static, u64, u64, ()>
 is_not!(Send: InlineMapRef<'static, u64, OnlySend, (), OwnedGuard>);
 is!(UnwindSafe: InlineMap<u64, u64>);
 is!(RefUnwindSafe: InlineMap<u64, u64>);
+is_not!(RefUnwindSafe: InlineMap<u64, u64, Cell<u64>>);

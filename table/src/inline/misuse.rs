@@ -70,7 +70,7 @@
 //!
 //! ```
 //! assert!(nulls::InlineMap::<u64, u64>::new().is_empty());
-//! assert!(nulls::InlineMap::<[u8; 104], u64>::new().is_empty());
+//! assert!(nulls::InlineMap::<[u64; 13], u64>::new().is_empty());
 //! ```
 //! ```compile_fail,E0080
 //! assert!(nulls::InlineMap::<u64, u128>::new().is_empty());

@@ -5,6 +5,7 @@ use crate::map::DefaultHashBuilder;
 use bytemuck::NoUninit;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
+use core::panic::{RefUnwindSafe, UnwindSafe};
 
 impl<K: NoUninit, V: NoUninit, S: Default> Default for InlineMap<K, V, S> {
     fn default() -> Self {
@@ -94,3 +95,7 @@ where
     S: BuildHasher,
 {
 }
+
+// No user code runs under a lock or between two steps of a change: a panic leaves a map as usable as it was.
+impl<K: UnwindSafe, V: UnwindSafe, S: UnwindSafe> UnwindSafe for InlineMap<K, V, S> {}
+impl<K: RefUnwindSafe, V: RefUnwindSafe, S: RefUnwindSafe> RefUnwindSafe for InlineMap<K, V, S> {}

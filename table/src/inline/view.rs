@@ -277,8 +277,9 @@ where
         }
     }
 
-    /// Overwrites the key's value with what `update` makes of it, and returns that. `update` is called again when another
-    /// thread changed the bucket meanwhile; what counts is decided atomically.
+    /// Overwrites the key's value with what `update` makes of it, and returns that. `update` is called again when the bucket
+    /// changed meanwhile, also by another key; what counts is decided atomically. If `update` itself writes to the map in each
+    /// call, and that changes the bucket, this never ends.
     ///
     /// ```
     /// let map = nulls::InlineMap::from([(1u8, 10u8)]);
@@ -359,13 +360,10 @@ where
         loop {
             let probe = self.probe(hash, key);
             match probe.value_now() {
-                Some(Some(now)) if now == current => {
-                    if self.overwrite(&probe, &new) {
-                        return Ok(now);
-                    }
-                }
-                Some(now) => return Err(now),
-                None => {}
+                Some(Some(now)) if now != current => return Err(Some(now)),
+                Some(Some(now)) if self.overwrite(&probe, &new) => return Ok(now),
+                Some(None) => return Err(None),
+                Some(Some(_)) | None => {}
             }
         }
     }

@@ -48,7 +48,8 @@ use node::Nodes;
 /// that another one calls, and a panic leaves the map as usable as before.
 ///
 /// Values are replaced, not changed in place. For counters and the like use a value with interior mutability, such as
-/// `HashMap<K, AtomicU64>`.
+/// `HashMap<K, AtomicU64>`. If keys and values are small and plain, [`InlineMap`](crate::InlineMap) keeps them in the buckets
+/// themselves and overwrites them in place.
 ///
 /// ```
 /// let map = nulls::HashMap::new();
