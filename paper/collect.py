@@ -309,6 +309,7 @@ PARTS = {
     "grace periods": ("rcu",),
     "pool and slab": ("pool", "slab", "lock"),
     "capacity, cursors": ("count", "cursor", "step"),
+    "entries in buckets": ("inline",),
     "tracker": ("ct", "conn"),
 }
 

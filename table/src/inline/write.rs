@@ -94,6 +94,8 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
         let seen = bucket.head.ticket();
         if seen & (LOCK | MOVED) == 0 {
             let line = bucket.line();
+            // A lock ends the overlap of cache misses, so those of head and slots should fall together.
+            line.prefetch();
             let tags = line.tags();
             let probe = |hit, slot| Probe {
                 bucket,
