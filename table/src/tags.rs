@@ -116,7 +116,21 @@ impl WideTag {
     /// The tag of a hash.
     #[inline(always)]
     pub(crate) fn of(hash: u64) -> Self {
-        Self(hash as u32 | 0x80)
+        Self::of_marked(Self::mark(hash))
+    }
+
+    /// The hash with the bit set that makes its low byte a tag, for who goes by marked hashes everywhere: the mark can carry a
+    /// hash over the border of a bucket.
+    #[inline(always)]
+    pub(crate) fn mark(hash: u64) -> u64 {
+        hash | 0x80
+    }
+
+    /// The tag of a marked hash.
+    #[inline(always)]
+    pub(crate) fn of_marked(hash: u64) -> Self {
+        debug_assert!(hash & 0x80 != 0);
+        Self(hash as u32)
     }
 }
 

@@ -142,7 +142,7 @@ impl<K: Key> Map<K> for Classic<K> {
 }
 
 impl<K: Key> Session<K> for &Classic<K> {
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K) -> Option<u64> {
         // Relaxed: the value stands for itself.
         self.find(self.bucket(key), key)

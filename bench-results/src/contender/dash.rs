@@ -43,7 +43,7 @@ impl<const SHARDS: usize, K: Key> Map<K> for Dash<SHARDS, K> {
 }
 
 impl<K: Key> Session<K> for DashSession<'_, K> {
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K) -> Option<u64> {
         self.0.get(key).map(|v| *v)
     }

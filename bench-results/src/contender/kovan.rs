@@ -10,7 +10,7 @@ contender!(
 );
 
 impl<K: Key> Session<K> for &Kovan<K> {
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K) -> Option<u64> {
         self.0.get(key)
     }

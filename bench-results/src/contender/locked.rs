@@ -38,7 +38,7 @@ macro_rules! locked {
         }
 
         impl<K: Key> Session<K> for &$map<K> {
-            #[inline]
+            #[inline(always)]
             fn get(&self, key: &K) -> Option<u64> {
                 self.0.$read()$(.$unwrap())?.get(key).copied()
             }
@@ -121,7 +121,7 @@ impl<K: Key> AloneSession<'_, K> {
 }
 
 impl<K: Key> Session<K> for AloneSession<'_, K> {
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K) -> Option<u64> {
         self.with(|m| m.get(key).copied())
     }

@@ -30,7 +30,7 @@ contender!(
 );
 
 impl<K: Key> Session<K> for &SccMap<K> {
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K) -> Option<u64> {
         self.0.read_sync(key, |_, v| *v)
     }
@@ -84,7 +84,7 @@ fn store<K: Key>(
 }
 
 impl<K: Key> Session<K> for &SccIndex<K> {
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K) -> Option<u64> {
         self.0.peek_with(key, |_, v| *v)
     }

@@ -93,7 +93,7 @@ impl Map for TypeStable {
 }
 
 impl Session for &TypeStable {
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &u64) -> Option<u64> {
         self.find(*key).map(|r| r.value.load(Relaxed))
     }

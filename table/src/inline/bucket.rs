@@ -56,10 +56,9 @@ const FRONT: usize = 8;
 /// They are [`Cells::heads`] of a generation of an inline map that lives.
 #[inline(always)]
 pub(super) unsafe fn len(heads: *const Head) -> u64 {
-    // SAFETY: by the contract, as `Buckets::try_new` lays it out.
-    let len = unsafe { &(*heads.cast::<Word>().sub(1)).0 };
-    // Relaxed: written before the generation was published, and never again.
-    len.load(Relaxed)
+    // SAFETY: by the contract, as `Buckets::try_new` lays it out; written before the generation was published, and never again,
+    // so that a plain read will do, which the processor multiplies with in one instruction.
+    unsafe { (*heads.cast::<Word>().sub(1)).constant() }
 }
 
 /// What a bucket begins with.

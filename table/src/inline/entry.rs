@@ -19,6 +19,21 @@ const WORD: usize = size_of::<u64>();
 #[repr(transparent)]
 pub(super) struct Word(pub(super) AtomicU64);
 
+impl Word {
+    /// The word's value.
+    ///
+    /// # Safety
+    /// Whoever may have written it did so before now.
+    #[inline(always)]
+    pub(super) unsafe fn constant(&self) -> u64 {
+        #[cfg(not(nulls_loom))]
+        // SAFETY: by the contract, nobody writes meanwhile.
+        return unsafe { self.0.as_ptr().read() };
+        #[cfg(nulls_loom)]
+        self.0.load(Relaxed)
+    }
+}
+
 // SAFETY: zeroed bytes are an atomic zero, and there is no destructor.
 unsafe impl Zeroable for Word {
     #[cfg(nulls_loom)]

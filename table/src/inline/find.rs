@@ -58,15 +58,26 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
         mut eq: impl FnMut(&K) -> bool,
     ) -> Option<V> {
         // The common case in as few instructions as it takes, since cache misses of successive look-ups overlap only within
-        // the processor's window: the bucket has not moved, and nobody finished in it meanwhile.
-        match self.look::<FETCH>(
-            self.root_bucket(guard.pinned(), hash),
-            WideTag::of(hash),
-            &mut eq,
-        ) {
-            Look::Found(value) => return Some(value),
-            Look::Absent => return None,
-            Look::Again => local::count_restart(),
+        // the processor's window: the bucket has not moved, nobody finished in it meanwhile, and it has no spill line or the
+        // key is not there. All else goes to one place, so that what is found need not be told apart once more.
+        let bucket = self.root_bucket(guard.pinned(), hash);
+        let head = bucket.head;
+        let line = bucket.line();
+        let seen = head.ticket();
+        if seen & MOVED == 0 || mutant("inline:ignore-moved") {
+            if FETCH {
+                line.prefetch();
+            }
+            let tag = WideTag::of_marked(hash);
+            match seek(head, seen, line, line.tags(), tag, &mut eq) {
+                Look::Found(i) => {
+                    if let Look::Found(value) = Self::take_out(head, seen, line, i) {
+                        return Some(value);
+                    }
+                }
+                Look::Absent if spill_of(seen) == 0 && head.is_still(seen) => return None,
+                _ => {}
+            }
         }
         self.find_anew(guard.pinned(), hash, eq)
     }
@@ -85,7 +96,7 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
                 }
                 continue;
             }
-            match self.look::<false>(Self::bucket(array, b), WideTag::of(hash), &mut eq) {
+            match self.look(Self::bucket(array, b), WideTag::of_marked(hash), &mut eq) {
                 Look::Found(value) => return Some(value),
                 Look::Absent => return None,
                 Look::Again => local::count_restart(),
@@ -94,8 +105,8 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
     }
 
     /// One look at a bucket.
-    #[inline(always)]
-    fn look<const FETCH: bool>(
+    #[inline]
+    fn look(
         &self,
         bucket: Bucket<'_, K, V>,
         tag: WideTag,
@@ -107,9 +118,6 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
             return Look::Again;
         }
         let line = bucket.line();
-        if FETCH {
-            line.prefetch();
-        }
         match seek(head, seen, line, line.tags(), tag, eq) {
             Look::Found(i) => Self::take_out(head, seen, line, i),
             Look::Again => Look::Again,
@@ -176,7 +184,7 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
             }
             for &hash in chunk {
                 let line = self.root_bucket(guard.pinned(), hash).line();
-                if let Some(i) = line.tags().matching(WideTag::of(hash)).next() {
+                if let Some(i) = line.tags().matching(WideTag::of_marked(hash)).next() {
                     line.slot(i).prefetch();
                 }
             }

@@ -1,8 +1,7 @@
 //! Going through a map in the order of buckets, resizes or not.
 
-use super::InlineMap;
 use super::bucket::{MOVED, spill_of};
-use crate::map::hash::hash_of;
+use super::{InlineMap, hash_of};
 use crate::raw::local;
 use crate::rcu::Guard;
 use crate::scale::interval_start;

@@ -18,11 +18,12 @@ pub use view::InlineMapRef;
 
 use crate::count::Counter;
 use crate::generations::{self, Cells, Generations, buckets_for};
-use crate::map::DefaultHashBuilder;
+use crate::map::{self, DefaultHashBuilder};
 use crate::mem::AllocError;
 use crate::rcu::{self, AnyGuard, OwnedGuard, Pinned};
 use crate::scale::reciprocal_scale;
 use crate::slab::{MAX_LIMIT, Slab};
+use crate::tags::WideTag;
 use bucket::{Bucket, Buckets, Spill};
 use bytemuck::NoUninit;
 use core::hash::{BuildHasher, Hash};
@@ -329,6 +330,12 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
             Bucket::at(heads, b)
         }
     }
+}
+
+/// The hash of a key, marked for its tag. This map knows marked hashes only: the mark can carry one over a bucket's border.
+#[inline(always)]
+fn hash_of<Q: Hash + ?Sized, S: BuildHasher>(build: &S, key: &Q) -> u64 {
+    WideTag::mark(map::hash::hash_of(build, key))
 }
 
 impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {

@@ -6,9 +6,8 @@
 
 use super::bucket::{Bucket, Buckets, LOCK, MOVED, Spill, spill_of};
 use super::entry::Slot;
-use super::{Array, InlineMap};
+use super::{Array, InlineMap, hash_of};
 use crate::generations::{Move, NotMoved};
-use crate::map::hash::hash_of;
 use crate::raw::local;
 use crate::scratch::Scratch;
 use crate::sync::Backoff;

@@ -5,8 +5,7 @@
 //! nothing changed or everything done.
 
 use super::write::{NotInserted, Probe};
-use super::{InlineInsertError, InlineIter, InlineMap};
-use crate::map::hash::hash_of;
+use super::{InlineInsertError, InlineIter, InlineMap, hash_of};
 use crate::map::{DefaultHashBuilder, Equivalent};
 use crate::mem::AllocError;
 use crate::rcu::{AnyGuard, Guard};

@@ -105,7 +105,14 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
                 slot,
                 stripe: guard.index(),
             };
-            match seek(bucket.head, seen, line, tags, WideTag::of(hash), &mut eq) {
+            match seek(
+                bucket.head,
+                seen,
+                line,
+                tags,
+                WideTag::of_marked(hash),
+                &mut eq,
+            ) {
                 Look::Found(i) => return probe(true, Some((line, i))),
                 Look::Absent if spill_of(seen) == 0 => {
                     return probe(false, line.free(tags).map(|i| (line, i)));
@@ -127,7 +134,7 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
     ) -> Probe<'g, K, V> {
         loop {
             let (bucket, seen) = self.open(guard.pinned(), hash, |_| ());
-            match self.seek_all(bucket, seen, WideTag::of(hash), eq) {
+            match self.seek_all(bucket, seen, WideTag::of_marked(hash), eq) {
                 Some((hit, slot)) => {
                     return Probe {
                         bucket,
