@@ -4,13 +4,14 @@
 //! is often taken for what is looked for at first, and spill lines come and go. Values say whose they are, and since when.
 
 use crate::harness::Run;
+use crate::key::Key;
 use crate::scenario::Scenario;
 use crate::unspread::unspread;
 use crate::verdict::saw;
 use bytemuck::NoUninit;
 use nulls::raw::thread_stats;
 use nulls::{InlineMap, InlineMapRef};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
@@ -97,41 +98,6 @@ const KEYS: u64 = GROUP * GROUPS;
 const WIDE: usize = 4;
 /// Lengths of all kinds. Where they are too short for the entries, the table grows by itself in between.
 const LENGTHS: &[usize] = &[1, 2, 3, 5, 8, 7, 13, 4, 16, 6];
-
-/// A key of `N` words that belong together.
-#[derive(Clone, Copy, Debug)]
-#[repr(transparent)]
-struct Key<const N: usize>([u64; N]);
-
-// SAFETY: an array of integers.
-unsafe impl<const N: usize> NoUninit for Key<N> {}
-
-impl<const N: usize> Key<N> {
-    fn of(k: u64) -> Self {
-        Self(std::array::from_fn(|i| k + 1000 * i as u64))
-    }
-
-    /// Which key this is.
-    fn number(&self) -> u64 {
-        let k = self.0[0];
-        assert_eq!(self.0, Self::of(k).0, "a key that never was");
-        k
-    }
-}
-
-impl<const N: usize> PartialEq for Key<N> {
-    fn eq(&self, other: &Self) -> bool {
-        self.number() == other.number()
-    }
-}
-
-impl<const N: usize> Eq for Key<N> {}
-
-impl<const N: usize> Hash for Key<N> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.number());
-    }
-}
 
 /// Groups spread over all buckets; a group has four tags.
 #[derive(Default)]
@@ -263,8 +229,8 @@ fn torture<const N: usize>(run: &Run, lengths: &[usize]) {
     let world = World::<N>::new(lengths[0]);
     let resizers = usize::from(lengths.len() > 1);
     run.threads(4 + resizers, |i| match i {
-        0 | 1 => world.toggle_on(run, 1 + i as u64),
-        2 | 3 => {
+        0 | 2 => world.toggle_on(run, 1 + i as u64 / 2),
+        1 | 3 => {
             let mut random = Run::seed(i);
             while run.go_on() {
                 world.look(&world.map.pin(), Run::random(&mut random, KEYS));

@@ -2,6 +2,8 @@
 
 mod harness;
 mod inline;
+#[path = "../shared/key.rs"]
+mod key;
 mod litmus;
 mod map;
 mod pool;
