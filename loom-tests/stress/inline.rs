@@ -262,10 +262,6 @@ fn update(run: &Run) {
                 let mut done = [0; HOT];
                 let add = |mut v: [u32; 2]| {
                     v[i] += 1;
-                    if v[i].is_multiple_of(64) {
-                        // Between the look and the commit: a few instructions otherwise.
-                        std::thread::yield_now();
-                    }
                     v
                 };
                 while run.go_on() {

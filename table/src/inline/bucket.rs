@@ -102,6 +102,7 @@ impl Head {
     #[inline(always)]
     pub(super) fn take(&self, seen: u64) -> bool {
         debug_assert_eq!(seen & (LOCK | MOVED), 0);
+        pause();
         let mut expected = seen;
         if mutant("inline:take-from-any-version") {
             expected = self.ticket.load(Relaxed);
