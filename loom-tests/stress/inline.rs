@@ -105,7 +105,7 @@ struct Grouped(u64);
 impl Hasher for Grouped {
     fn finish(&self) -> u64 {
         let spread = (self.0 / GROUP).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        unspread(spread & !0x7f | self.0 % 4)
+        unspread((spread & !0x7f) | (self.0 % 4))
     }
     fn write(&mut self, _: &[u8]) {
         unreachable!("keys hash as one word");
