@@ -294,7 +294,7 @@ struct Halves(u64);
 
 impl Hasher for Halves {
     fn finish(&self) -> u64 {
-        unspread(self.0 / 2 << 63)
+        unspread((self.0 / 2) << 63)
     }
     fn write(&mut self, _: &[u8]) {
         unreachable!("keys hash as one word");
