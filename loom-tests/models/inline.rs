@@ -250,7 +250,7 @@ struct Placed(u64);
 
 impl Hasher for Placed {
     fn finish(&self) -> u64 {
-        crate::map::unspread(hash(self.0 / 100, self.0 % 100 / 10))
+        crate::unspread::unspread(hash(self.0 / 100, self.0 % 100 / 10))
     }
     fn write(&mut self, bytes: &[u8]) {
         self.0 = u64::from_ne_bytes(bytes[..8].try_into().expect("a word"));

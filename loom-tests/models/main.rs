@@ -14,6 +14,8 @@ mod rcu;
 mod resize;
 mod steps;
 mod table;
+#[path = "../shared/unspread.rs"]
+mod unspread;
 #[path = "../shared/verdict.rs"]
 mod verdict;
 mod walk;

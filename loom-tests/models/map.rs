@@ -91,25 +91,13 @@ pub const MODELS: &[Model] = &[
     },
 ];
 
-/// Undoes the map's spreading of hashes, so that keys lie where a model wants them.
-pub(crate) fn unspread(hash: u64) -> u64 {
-    // The inverse of the map's odd factor modulo 2^64, by Newton's iteration; the shifts undo themselves.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut inverse = FACTOR;
-    for _ in 0..6 {
-        inverse = inverse.wrapping_mul(2u64.wrapping_sub(FACTOR.wrapping_mul(inverse)));
-    }
-    let p = (hash ^ hash >> 32).wrapping_mul(inverse);
-    p ^ p >> 32
-}
-
 /// Key `k` lies in part `k - 1` of twelve.
 #[derive(Default)]
 struct Placed(u64);
 
 impl Hasher for Placed {
     fn finish(&self) -> u64 {
-        unspread(hash(self.0 - 1, self.0))
+        crate::unspread::unspread(hash(self.0 - 1, self.0))
     }
     fn write(&mut self, _: &[u8]) {
         unreachable!("keys are u64");

@@ -7,10 +7,14 @@
 #[path = "../../table/examples/linearizability/history.rs"]
 #[allow(dead_code, reason = "an example shows more than one user needs")]
 mod history;
+#[path = "../shared/key.rs"]
+mod key;
 mod litmus;
 #[path = "../shared/scenario.rs"]
 mod scenario;
 mod scenarios;
+#[path = "../shared/unspread.rs"]
+mod unspread;
 #[path = "../shared/verdict.rs"]
 mod verdict;
 

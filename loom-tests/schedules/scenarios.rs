@@ -1,13 +1,15 @@
 //! The scenarios.
 
 use crate::history::{Clock, Event, Op, Recorder, check};
+use crate::key::Key;
 use crate::scenario::Scenario;
+use crate::unspread::unspread;
 use crate::verdict::saw;
 use nulls::pool::{Entry, Pool};
 use nulls::raw::{InsertError, Table};
-use nulls::{HashMap, TryInsertError, rcu};
+use nulls::{HashMap, InlineInsertError, InlineMap, TryInsertError, rcu};
 use shuttle::rand::{Rng, thread_rng};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
@@ -55,6 +57,49 @@ pub const ALL: &[Scenario] = &[
         ..Scenario::DEFAULT
     },
     Scenario {
+        name: "inline/history",
+        proves: "every history of the whole API of the inline map has an order that explains it, while the table changes its length",
+        threads: 3,
+        outcomes: &["explained"],
+        kills: &[
+            "inline:skip-validation",
+            "inline:tag-before-words",
+            "inline:leave-without-step",
+            "inline:take-from-any-version",
+            "inline:moved-before-placed",
+            "inline:ignore-moved",
+        ],
+        body: inline_history::<1>,
+        ..Scenario::DEFAULT
+    },
+    Scenario {
+        name: "inline/history-of-wide-keys",
+        proves: "the same with keys of two words, and none is compared that never was",
+        threads: 3,
+        outcomes: &["explained"],
+        kills: &["inline:compare-torn-keys", "inline:skip-validation"],
+        body: inline_history::<2>,
+        ..Scenario::DEFAULT
+    },
+    Scenario {
+        name: "inline/spill",
+        proves: "what stays in a spill line is found beside two writers whose spill lines go from bucket to bucket",
+        threads: 4,
+        outcomes: &["found"],
+        kills: &["inline:free-before-leave", "inline:skip-validation"],
+        body: inline_spill,
+        ..Scenario::DEFAULT
+    },
+    Scenario {
+        name: "inline/iterate",
+        proves: "iteration yields what stays exactly once beside two writers and any resizes",
+        threads: 4,
+        outcomes: &["iterated"],
+        kills: &["inline:end-of-last-only"],
+        body: inline_iterate,
+        ..Scenario::DEFAULT
+    },
+    Scenario {
         name: "table/two-keys",
         proves: "entries under two keys go in and out whole under crossing locks and resizes",
         threads: 4,
@@ -89,13 +134,14 @@ fn spawn_all(threads: usize, work: impl Fn(usize) + Send + Sync + 'static) {
     }
 }
 
-fn map_history() {
-    const KEYS: u64 = 3;
-    let map = Arc::new(Map::default());
-    let clock = Arc::new(Clock::default());
+/// Three threads do things to few keys: what, to which, and with what value is left to chance. Some order must explain what they see.
+fn history(
+    keys: u64,
+    operation: impl Fn(&mut Recorder<'_>, u32, u64, u64) + Send + Sync + 'static,
+) {
     let events = Arc::new(std::sync::Mutex::new(Vec::<Event>::new()));
     {
-        let (map, events) = (map.clone(), events.clone());
+        let (clock, events) = (Clock::default(), events.clone());
         spawn_all(3, move |_| {
             let mut r = Recorder::new(&clock);
             for _ in 0..7 {
@@ -103,34 +149,11 @@ fn map_history() {
                     let mut rng = thread_rng();
                     (
                         rng.gen_range(0..9),
-                        rng.gen_range(0..KEYS),
+                        rng.gen_range(0..keys),
                         rng.gen_range(0..1u64 << 32),
                     )
                 };
-                let view = map.pin();
-                match what {
-                    0 | 1 => r.run(key, || Op::Get(view.get(&key).copied())),
-                    2 => r.run(key, || Op::Insert(v, view.insert(key, v).copied())),
-                    3 => r.run(key, || Op::Remove(view.remove(&key).copied())),
-                    4 => r.run(key, || {
-                        Op::GetOrInsert(v, *view.get_or_insert_with(key, || v))
-                    }),
-                    5 => r.run(key, || Op::Update(view.update(&key, |v| v + 1).copied())),
-                    6 => r.run(key, || {
-                        let there = match view.try_insert(key, v) {
-                            Ok(_) => None,
-                            Err(TryInsertError::Occupied { current, .. }) => Some(*current),
-                            Err(e) => panic!("{e}"),
-                        };
-                        Op::TryInsert(v, there)
-                    }),
-                    7 => r.run(key, || {
-                        let mut found = None;
-                        view.get_many(&[&key], |_, v| found = v.copied());
-                        Op::Get(found)
-                    }),
-                    _ => map.resize(1 + (v % 4) as usize).expect("memory"),
-                }
+                operation(&mut r, what, key, v);
             }
             events.lock().unwrap().extend(r.into_events());
         });
@@ -140,6 +163,36 @@ fn map_history() {
         panic!("no order explains key {}: {:?}", v.key, v.events);
     }
     saw("explained");
+}
+
+fn map_history() {
+    let map = Map::default();
+    history(3, move |r, what, key, v| {
+        let view = map.pin();
+        match what {
+            0 | 1 => r.run(key, || Op::Get(view.get(&key).copied())),
+            2 => r.run(key, || Op::Insert(v, view.insert(key, v).copied())),
+            3 => r.run(key, || Op::Remove(view.remove(&key).copied())),
+            4 => r.run(key, || {
+                Op::GetOrInsert(v, *view.get_or_insert_with(key, || v))
+            }),
+            5 => r.run(key, || Op::Update(view.update(&key, |v| v + 1).copied())),
+            6 => r.run(key, || {
+                let there = match view.try_insert(key, v) {
+                    Ok(_) => None,
+                    Err(TryInsertError::Occupied { current, .. }) => Some(*current),
+                    Err(e) => panic!("{e}"),
+                };
+                Op::TryInsert(v, there)
+            }),
+            7 => r.run(key, || {
+                let mut found = None;
+                view.get_many(&[&key], |_, v| found = v.copied());
+                Op::Get(found)
+            }),
+            _ => map.resize(1 + (v % 4) as usize).expect("memory"),
+        }
+    });
 }
 
 fn map_grow() {
@@ -233,6 +286,105 @@ fn map_values() {
             }
         });
     }
+}
+
+/// All keys have one tag. Two in a row lie in the one half of the hash space, the next two in the other.
+#[derive(Default)]
+struct Halves(u64);
+
+impl Hasher for Halves {
+    fn finish(&self) -> u64 {
+        unspread((self.0 / 2) << 63)
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys hash as one word");
+    }
+    fn write_u64(&mut self, k: u64) {
+        self.0 = k;
+    }
+}
+
+type Inline<const N: usize> = InlineMap<Key<N>, u64, BuildHasherDefault<Halves>>;
+
+fn inline_history<const N: usize>() {
+    let map = Inline::<N>::default();
+    history(4, move |r, what, k, v| {
+        let (view, key) = (map.pin(), Key::of(k));
+        match what {
+            0 => r.run(k, || Op::Get(view.get(&key))),
+            1 => r.run(k, || {
+                let mut found = None;
+                view.get_many(&[key], |_, v| found = v);
+                Op::Get(found)
+            }),
+            2 => r.run(k, || Op::Insert(v, view.insert(key, v))),
+            3 => r.run(k, || Op::Remove(view.remove(&key))),
+            4 => r.run(k, || Op::RemoveIfEven(view.remove_if(&key, |v| v % 2 == 0))),
+            5 => r.run(k, || Op::GetOrInsert(v, view.get_or_insert(key, v))),
+            6 => r.run(k, || Op::Update(view.update(&key, |v| v + 1))),
+            7 => r.run(k, || {
+                let there = match view.try_insert(key, v) {
+                    Ok(()) => None,
+                    Err(InlineInsertError::Occupied { current }) => Some(current),
+                    Err(e) => panic!("{e}"),
+                };
+                Op::TryInsert(v, there)
+            }),
+            _ => map.resize(1 + (v % 4) as usize).expect("memory"),
+        }
+    });
+}
+
+fn inline_spill() {
+    const STAY: u64 = 8;
+    // A spill line holds one entry. Two buckets; what is in their own slots and in their last two lines stays.
+    let map = Inline::<5>::with_capacity_and_hasher(16, Default::default());
+    for k in 0..2 * STAY {
+        map.pin().insert(Key::of(k), k);
+    }
+    spawn_all(4, move |t| {
+        for _ in 0..6 {
+            let n = thread_rng().gen_range(0..STAY / 2);
+            let view = map.pin();
+            if t < 2 {
+                // Each writer has every other one of those that come and go.
+                let k = STAY + 2 * n + t as u64;
+                if view.remove(&Key::of(k)).is_none() {
+                    assert_eq!(view.insert(Key::of(k), k), None);
+                }
+            } else {
+                let k = STAY / 2 + n;
+                assert_eq!(view.get(&Key::of(k)), Some(k), "what stays is missed");
+                saw("found");
+            }
+        }
+    });
+}
+
+fn inline_iterate() {
+    const STAY: u64 = 4;
+    let map = Inline::<1>::default();
+    for k in 0..STAY {
+        map.pin().insert(Key::of(k), k);
+    }
+    spawn_all(4, move |t| match t {
+        0 | 1 => {
+            let view = map.pin();
+            let mut all: Vec<u64> = view.iter().map(|(_, k)| k).filter(|k| *k < STAY).collect();
+            all.sort_unstable();
+            assert_eq!(all, [0, 1, 2, 3], "what stays, once");
+            saw("iterated");
+        }
+        _ => {
+            for i in 0..4u64 {
+                let k = STAY + i;
+                map.pin().insert(Key::of(k), k);
+                map.resize(1 + ((t as u64 + 3 * i) % 5) as usize)
+                    .expect("memory");
+                map.pin().remove(&Key::of(k));
+            }
+        }
+    });
 }
 
 fn two_keys() {

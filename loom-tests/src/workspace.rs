@@ -430,6 +430,7 @@ overflow-checks = true
 undocumented_unsafe_blocks = "deny"
 
 [dependencies]
+bytemuck = {{ version = "1", default-features = false }}
 nulls = {{ path = {table} }}
 "#
         );

@@ -101,6 +101,7 @@ impl Head {
     #[inline(always)]
     pub(super) fn take(&self, seen: u64) -> bool {
         debug_assert_eq!(seen & (LOCK | MOVED), 0);
+        pause();
         let mut expected = seen;
         if mutant("inline:take-from-any-version") {
             expected = self.ticket.load(Relaxed);
@@ -117,6 +118,7 @@ impl Head {
     /// `spill` now.
     #[inline(always)]
     pub(super) fn leave(&self, seen: u64, spill: u32) {
+        pause();
         self.ticket
             .store(stepped(seen, spill), order::inline_leave());
     }
@@ -130,6 +132,7 @@ impl Head {
     /// Gives the lock back and says that the bucket lives in the next generation from now on.
     #[inline(always)]
     pub(super) fn leave_moved(&self, seen: u64) {
+        pause();
         self.ticket
             .store(stepped(seen, 0) | MOVED, order::inline_leave());
     }

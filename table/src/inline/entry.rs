@@ -5,6 +5,7 @@
 //! whether they belong together.
 
 use crate::mem::Zeroable;
+use crate::sync::check::pause;
 use crate::sync::{AtomicU64, order};
 use bytemuck::NoUninit;
 use core::marker::PhantomData;
@@ -102,6 +103,7 @@ impl<'g, K: NoUninit, V: NoUninit> Slot<'g, K, V> {
 
     #[inline(always)]
     fn word(self, i: usize) -> &'g AtomicU64 {
+        pause();
         debug_assert!(i < Layout::<K, V>::SLOT);
         // SAFETY: within the slot, by the contract of `at`.
         unsafe { &(*self.first.add(i)).0 }
@@ -111,14 +113,12 @@ impl<'g, K: NoUninit, V: NoUninit> Slot<'g, K, V> {
     /// made of two keys, unless the ticket says otherwise afterwards.
     #[inline(always)]
     pub(super) fn key(self) -> MaybeUninit<K> {
-        crate::sync::check::pause();
         decode(|i| self.word(i).load(order::inline_word_load()))
     }
 
     /// The value's word as it is now: a value if the slot's tag was seen before.
     #[inline(always)]
     pub(super) fn value(self) -> MaybeUninit<V> {
-        crate::sync::check::pause();
         decode(|i| {
             self.word(Layout::<K, V>::KEY + i)
                 .load(order::inline_word_load())
