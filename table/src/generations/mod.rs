@@ -64,7 +64,7 @@ pub(crate) struct Generations<C: Cells> {
     budget: Option<Arc<Budget>>,
     /// Held to start a resize or to publish its end.
     admin: Lock<()>,
-    /// The length that a queued resize shall have; 0: none.
+    /// The length that a queued resize shall have; 0: none. Only what users ask for is queued: the fill is looked at again and again.
     wanted: AtomicUsize,
     /// The table does not shrink by itself below this many buckets.
     floor: AtomicUsize,
@@ -205,12 +205,12 @@ impl<C: Cells> Generations<C> {
         let _ = self.start_wanted();
     }
 
-    /// Starts the resize that is wanted, if any and if none is running. To be called after every store to `wanted` and every
-    /// end of a resize.
+    /// Starts the resize that is wanted, if any and if none is running. To be called after every store to `wanted`, and whenever
+    /// `admin` was left.
     fn start_wanted(&self) -> Result<(), AllocError> {
         loop {
             // On both sides of a missed meeting: between the wish and the attempt to take `admin`, and between leaving `admin`
-            // (here or in `finish`) and the look at the wish. Either whoever wants a resize finds the lock free, or
+            // (here, in `finish` or in `fit`) and the look at the wish. Either whoever wants a resize finds the lock free, or
             // whoever held it sees the wish.
             fence(order::wanted_fence());
             // Relaxed: only a hint to come in; the value is taken under the lock.
@@ -255,26 +255,46 @@ impl<C: Cells> Generations<C> {
         self.start_wanted()
     }
 
-    /// Looks at the fill: asks for growth or shrinking; gives a slice of retired memory back.
+    /// Looks at the fill: grows or shrinks; gives a slice of retired memory back.
     #[cold]
     pub(crate) fn look_after(&self, entries: usize) {
+        self.fit(entries);
+        self.release(SLICE);
+    }
+
+    /// Begins to grow or to shrink if the fill asks for it, and no resize is running or queued: wishes go first, whatever their
+    /// length, and a later look finds what they have left to do. Decided while administering, so that it is of the table as it
+    /// is, and no wish that was fulfilled meanwhile is taken back.
+    fn fit(&self, entries: usize) {
         let guard = crate::rcu::pin();
-        let root = self.root_array(guard.pinned());
-        let len = root.next().unwrap_or(root).len();
+        let fits = |t: &Array<C>| t.next().is_some() || self.fitting(t.len(), entries) == t.len();
+        if fits(self.root_array(guard.pinned())) {
+            return;
+        }
+        let Some(admin) = self.admin.try_lock() else {
+            return;
+        };
+        let t = self.root_array(guard.pinned());
+        // Relaxed: a wish that is missed here is found below, and queued behind what begins now.
+        if !fits(t) && self.wanted.load(Relaxed) == 0 {
+            // A failed allocation fails no write: chains get longer, and the next look tries again.
+            let _ = self.start(t, self.fitting(t.len(), entries));
+        }
+        drop(admin);
+        let _ = self.start_wanted();
+    }
+
+    /// How many buckets a table of `len` should have by its fill.
+    fn fitting(&self, len: usize, entries: usize) -> usize {
         // Relaxed: a bound of the policy.
         let floor = self.floor.load(Relaxed);
-        let target = if entries > len.saturating_mul(FILL) {
+        if entries > len.saturating_mul(FILL) {
             len.saturating_mul(2)
         } else if entries < len * FILL / 8 && len > floor {
             (len / 4).max(floor)
         } else {
             len
-        };
-        if target != len {
-            // A failed allocation fails no write: chains get longer, and the next look tries again.
-            let _ = self.want(target);
         }
-        self.release(SLICE);
     }
 
     /// Frees up to `bytes` of arrays that no reader can reach any more. True when none is left.

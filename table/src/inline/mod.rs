@@ -260,8 +260,8 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
     }
 
     /// Asks for `buckets` buckets, any number from 1 on. Writers and [`maintain`](Self::maintain) move the entries. While a
-    /// resize is running the wish is queued, the last one counts. The table does not shrink by itself below the number
-    /// asked for last.
+    /// resize is running the wish is queued, the last one counts; the table neither grows nor shrinks by itself before it.
+    /// Nor does it shrink by itself below the number asked for last; it grows beyond as its entries need it.
     ///
     /// ```
     /// let map = nulls::InlineMap::from([(1u8, 1u8)]);

@@ -226,8 +226,8 @@ impl Table {
     }
 
     /// Asks for `buckets` buckets, any number from 1 on. Writers and [`maintain`](Self::maintain) move the entries.
-    /// While a resize is running the wish is queued, the last one counts. The table does not shrink by itself below
-    /// the number asked for last.
+    /// While a resize is running the wish is queued, the last one counts; the table neither grows nor shrinks by itself
+    /// before it. Nor does it shrink by itself below the number asked for last; it grows beyond as its entries need it.
     ///
     /// # Errors
     /// [`AllocError`] when there is no memory for the new array; the table is as before.

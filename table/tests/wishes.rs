@@ -1,0 +1,54 @@
+//! What becomes of resizes that are asked for while another one runs, of both maps.
+
+/// The same tests for a map that says by `buckets` how many buckets it has.
+macro_rules! tests_of {
+    ($name:ident, $map:ty, $buckets:expr) => {
+        mod $name {
+            type Map = $map;
+
+            fn buckets(map: &Map) -> usize {
+                let buckets: fn(&Map) -> usize = $buckets;
+                buckets(map)
+            }
+
+            /// A map in which a resize to `len` buckets runs, and goes on through many writes.
+            fn resizing_to(len: usize) -> Map {
+                let map = Map::with_capacity(100_000);
+                map.resize(len).unwrap();
+                map
+            }
+
+            fn insert(map: &Map, entries: u64) {
+                (0..entries).for_each(|k| _ = map.pin().insert(k, k));
+            }
+
+            /// That the table it goes to is too small is no reason to forget what the user asked for.
+            #[test]
+            fn growth_leaves_a_queued_wish_alone() {
+                let map = resizing_to(10);
+                map.resize(20_000).unwrap();
+                insert(&map, 200);
+                assert!(map.is_resizing());
+                map.maintain().unwrap();
+                assert_eq!(buckets(&map), 20_000);
+                assert!((0..200).all(|k| map.pin().get(&k).is_some()));
+            }
+
+            /// Nor that it is too large. Afterwards the table grows as its entries need it.
+            #[test]
+            fn shrinking_leaves_a_queued_wish_alone() {
+                let map = resizing_to(10_000);
+                map.resize(5).unwrap();
+                insert(&map, 200);
+                map.maintain().unwrap();
+                assert_eq!(buckets(&map), 5);
+                insert(&map, 2000);
+                map.maintain().unwrap();
+                assert!(map.capacity() >= 2000, "{}", buckets(&map));
+            }
+        }
+    };
+}
+
+tests_of!(hash_map, nulls::HashMap<u64, u64>, |m| m.stats().table.buckets);
+tests_of!(inline_map, nulls::InlineMap<u64, u64>, |m| m.buckets());
