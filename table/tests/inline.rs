@@ -525,7 +525,10 @@ fn limits() {
     let full = catch_unwind(AssertUnwindSafe(|| _ = view.insert(100, 0)));
     assert!(full.is_err());
     let copy = map.clone();
-    assert_eq!((copy.limit(), copy.pin().try_insert(100, 0)), (None, Ok(())));
+    assert_eq!(
+        (copy.limit(), copy.pin().try_insert(100, 0)),
+        (None, Ok(()))
+    );
     assert_eq!(view.remove(&5), Some(5));
     assert_eq!(view.try_insert(100, 0), Ok(()));
     assert_eq!(view.try_insert(101, 0), Err(InlineInsertError::Full));
