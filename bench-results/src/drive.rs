@@ -1,5 +1,6 @@
 //! A run: every process of the plan, one after the other, its result appended to the raw data.
 
+use crate::estimate;
 use crate::external;
 use crate::plan::{self, Row, Size};
 use crate::raw::{self, Appender, Line};
@@ -174,8 +175,10 @@ fn finished(lines: &[Line]) -> (Done, Took) {
 }
 
 fn expected(spec: &Spec, took: &Took) -> Duration {
-    took.get(spec)
-        .map_or_else(|| plan::estimate(spec), |s| Duration::from_secs_f64(*s))
+    took.get(spec).map_or_else(
+        || estimate::of_process(spec),
+        |s| Duration::from_secs_f64(*s),
+    )
 }
 
 /// What is left to do, in the order of the plan; as much of it as fits into the budget.
@@ -206,7 +209,7 @@ fn turns<'a>(rows: &'a [Row], done: &Done, took: &Took, budget: Option<Duration>
 
 fn print_plan(a: &Arguments, rows: &[Row], todo: &[Turn<'_>], done: &Done) {
     if !a.plan && !todo.is_empty() {
-        let whole = plan::total(rows);
+        let whole = estimate::of_rows(rows);
         println!(
             "the whole plan takes about {}; --plan lists it",
             humantime::format_duration(Duration::from_secs(whole.as_secs()))
@@ -216,7 +219,7 @@ fn print_plan(a: &Arguments, rows: &[Row], todo: &[Turn<'_>], done: &Done) {
     println!(" seconds  rank  done + now of all  row  contenders");
     for (at, r) in rows.iter().enumerate() {
         let names: Vec<&str> = r.specs.iter().map(|s| s.contender.as_str()).collect();
-        let time = plan::total(std::slice::from_ref(r));
+        let time = estimate::of_rows(std::slice::from_ref(r));
         let whole = |i: &usize| r.specs.iter().all(|s| done.contains(&(s.clone(), *i)));
         println!(
             "{:>6.0} s  {}  {:>2} + {:>2} of {:>2}  {:<58} {}",

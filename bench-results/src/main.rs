@@ -13,6 +13,7 @@
 mod counts;
 mod criterion;
 mod drive;
+mod estimate;
 mod external;
 mod plan;
 mod ratios;

@@ -26,6 +26,14 @@ pub const MODELS: &[Model] = &[
         ..Model::DEFAULT
     },
     Model {
+        name: "finish/wish-beside-growth",
+        proves: "a resize that is wanted beside the table's own growth is fulfilled, whichever begins first",
+        floor: 100,
+        outcomes: &["3", "2, then 3"],
+        body: wish_beside_growth,
+        ..Model::DEFAULT
+    },
+    Model {
         name: "finish/two-helpers",
         proves: "two helpers that end a resize together publish its end once, and lose nothing",
         floor: 100,
@@ -113,6 +121,28 @@ fn two_wishes() {
         (Some(3), 3) => "3",
         other => panic!("{other:?}"),
     });
+}
+
+fn wish_beside_growth() {
+    let w = Arc::new(World::new(1, spread, &[9]));
+    let other = {
+        let w = w.clone();
+        spawn(move || w.start_resize(3))
+    };
+    // Two entries in one bucket: the table wants a second one.
+    insert_and_assist(&w, 2);
+    other.join().unwrap();
+    let s = w.table.stats();
+    saw(match (s.resizing_to, s.buckets) {
+        (Some(3), 2) => "2, then 3",
+        _ => "3",
+    });
+    w.table
+        .maintain(&|x| w.rehash(x))
+        .expect("memory for a few lines");
+    assert_eq!(w.table.buckets(), 3, "the wish is lost");
+    assert!(!w.table.is_resizing());
+    w.holds(&[2, 9]);
 }
 
 /// Inserts `x` and does the writer's share of a resize.

@@ -524,6 +524,11 @@ fn limits() {
     assert_eq!(view.update_or_insert(96, |v| v + 1, 0), 97);
     let full = catch_unwind(AssertUnwindSafe(|| _ = view.insert(100, 0)));
     assert!(full.is_err());
+    let copy = map.clone();
+    assert_eq!(
+        (copy.limit(), copy.pin().try_insert(100, 0)),
+        (None, Ok(()))
+    );
     assert_eq!(view.remove(&5), Some(5));
     assert_eq!(view.try_insert(100, 0), Ok(()));
     assert_eq!(view.try_insert(101, 0), Err(InlineInsertError::Full));

@@ -7,10 +7,11 @@ mod support;
 
 use bytemuck::NoUninit;
 use history::{Clock, Event, Op, Recorder, check};
-use nulls::{InlineInsertError, InlineMap};
+use nulls::{DefaultHashBuilder, HashMap, InlineInsertError, InlineMap};
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::*};
 use std::thread;
+use std::time::{Duration, Instant};
 use support::{Bad, Xorshift, in_time};
 
 /// Fewer rounds where each takes longer.
@@ -572,4 +573,54 @@ fn lines_wander_between_buckets() {
         });
         assert_eq!(map.len(), 96);
     });
+}
+
+/// A clearing makes room when its entries are gone, and not before, also while a mover stands between the two places of a
+/// bucket's entries.
+#[test]
+fn a_clearing_beside_a_move_keeps_the_limit() {
+    const FEW: usize = 30;
+    const MANY: usize = 40_000;
+    let hasher = DefaultHashBuilder::default();
+    let hashes = HashMap::<u64, (), _>::with_hasher(hasher.clone());
+    // Of twelve parts of the hash space, 6 to 8 are the third of four buckets; of three buckets, 4 to 7 are the second and 8 to
+    // 11 the third. So that bucket moves its few keys to one that others may use, and then for long its many to another.
+    let of_parts = |parts: std::ops::Range<u128>, n| {
+        let part = |k: &u64| (12 * u128::from(hashes.hash_of(k))) >> 64;
+        (0u64..).filter(move |k| parts.contains(&part(k))).take(n)
+    };
+    let (few, many) = (of_parts(6..8, FEW), of_parts(8..9, MANY));
+    let keys: Vec<u64> = few.chain(many).collect();
+    let others: Vec<u64> = of_parts(0..4, FEW).collect();
+    // How long a move takes: the clearings begin at different times of it.
+    let mut takes = Duration::ZERO;
+    const ROUNDS: u32 = 40;
+    for round in 0..=ROUNDS {
+        let map = InlineMap::with_limit(keys.len(), keys.len(), hasher.clone()).unwrap();
+        keys.iter().for_each(|&k| _ = map.pin().insert(k, k));
+        map.resize(4).unwrap();
+        map.maintain().unwrap();
+        map.resize(3).unwrap();
+        let start = Instant::now();
+        if round == 0 {
+            map.maintain().unwrap();
+            takes = start.elapsed();
+            continue;
+        }
+        thread::scope(|s| {
+            s.spawn(|| map.maintain().unwrap());
+            s.spawn(|| {
+                while start.elapsed() < takes * round / ROUNDS {}
+                map.pin().clear();
+            });
+            // Once there is room, take it all. Nothing is inserted after that: what is seen then was there at once.
+            let view = map.pin();
+            while view.try_insert(others[0], 0).is_err() {}
+            let _ = others[1..].iter().all(|&k| view.try_insert(k, 0).is_ok());
+            let seen = view.iter().count();
+            assert!(seen <= keys.len(), "{seen} entries of {}", keys.len());
+        });
+        assert!(keys.iter().all(|k| map.pin().get(k).is_none()));
+        assert_eq!(map.len(), map.pin().iter().count());
+    }
 }

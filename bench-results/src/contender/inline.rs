@@ -11,29 +11,9 @@ pub trait Copied: Key + Copy + NoUninit {}
 
 impl<K: Key + Copy + NoUninit> Copied for K {}
 
-/// The same for both.
-macro_rules! ours {
-    ($(#[$doc:meta])* $map:ident, $name:literal, session $session:ty = |$this:ident| $new:expr) => {
-        contender!(
-            $(#[$doc])*
-            $map where K: Copied, $name, nulls::InlineMap<K, u64, FixedState>, session $session = |$this| $new;
-            #[inline]
-            fn moved() -> Option<u64> {
-                Some(nulls::raw::thread_stats().moved)
-            }
-            fn settle(&self) {
-                self.0.maintain().expect("memory");
-            }
-            fn shrink(&self) {
-                self.0.shrink_to_fit().expect("memory");
-            }
-        );
-    };
-}
-
 ours!(
     /// nulls with entries in the buckets, pinned anew for every operation.
-    Inline, "nulls-inline", session &'a Self = |map| map
+    Inline where K: Copied, "nulls-inline", nulls::InlineMap<K, u64, FixedState>, session &'a Self = |map| map
 );
 
 by_view!(
@@ -43,7 +23,8 @@ by_view!(
 
 ours!(
     /// The same with one guard held for the whole stretch of work.
-    InlineHeld, "nulls-inline-held", session InlineHeldSession<'a, K> = |map| InlineHeldSession(map.0.pin())
+    InlineHeld where K: Copied, "nulls-inline-held", nulls::InlineMap<K, u64, FixedState>,
+    session InlineHeldSession<'a, K> = |map| InlineHeldSession(map.0.pin())
 );
 
 /// The session of [`InlineHeld`].

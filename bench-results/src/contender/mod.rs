@@ -50,6 +50,26 @@ macro_rules! contender {
     };
 }
 
+/// A contender over a map of this project.
+macro_rules! ours {
+    ($(#[$doc:meta])* $map:ident $(where K: $bound:ident)?, $name:literal, $inner:ty, session $session:ty = |$this:ident| $new:expr) => {
+        contender!(
+            $(#[$doc])*
+            $map $(where K: $bound)?, $name, $inner, session $session = |$this| $new;
+            #[inline]
+            fn moved() -> Option<u64> {
+                Some(::nulls::raw::thread_stats().moved)
+            }
+            fn settle(&self) {
+                self.0.maintain().expect("memory");
+            }
+            fn shrink(&self) {
+                self.0.shrink_to_fit().expect("memory");
+            }
+        );
+    };
+}
+
 /// The session of a map that hands out references under a guard: `$view` is the guarded view of one operation, `$read` makes
 /// a number of a value, `$write` a value of a number.
 macro_rules! by_view {

@@ -6,29 +6,9 @@ use crate::workload::folded;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use foldhash::fast::FixedState;
 
-/// A contender over this project's map.
-macro_rules! ours {
-    ($(#[$doc:meta])* $map:ident, $name:literal, $value:ty, session $session:ty = |$this:ident| $new:expr) => {
-        contender!(
-            $(#[$doc])*
-            $map, $name, nulls::HashMap<K, $value, FixedState>, session $session = |$this| $new;
-            #[inline]
-            fn moved() -> Option<u64> {
-                Some(nulls::raw::thread_stats().moved)
-            }
-            fn settle(&self) {
-                self.0.maintain().expect("memory");
-            }
-            fn shrink(&self) {
-                self.0.shrink_to_fit().expect("memory");
-            }
-        );
-    };
-}
-
 ours!(
     /// nulls, pinned anew for every operation.
-    Nulls, "nulls", u64, session &'a Self = |map| map
+    Nulls, "nulls", nulls::HashMap<K, u64, FixedState>, session &'a Self = |map| map
 );
 
 by_view!(
@@ -39,7 +19,8 @@ by_view!(
 ours!(
     /// nulls, one guard held for the whole stretch of work. Memory that writers retire meanwhile is not reused before its
     /// end, so this is measured for look-ups.
-    NullsHeld, "nulls-held", u64, session NullsHeldSession<'a, K> = |map| NullsHeldSession(map.0.pin())
+    NullsHeld, "nulls-held", nulls::HashMap<K, u64, FixedState>,
+    session NullsHeldSession<'a, K> = |map| NullsHeldSession(map.0.pin())
 );
 
 /// The session of [`NullsHeld`].
@@ -53,7 +34,7 @@ by_view!(
 
 ours!(
     /// nulls with atomic values, which are changed in place: what its documentation recommends for counters.
-    NullsAtomic, "nulls-atomic", AtomicU64, session &'a Self = |map| map
+    NullsAtomic, "nulls-atomic", nulls::HashMap<K, AtomicU64, FixedState>, session &'a Self = |map| map
 );
 
 // Relaxed throughout: each value stands for itself, and sums are taken after the writing threads were joined.

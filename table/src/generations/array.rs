@@ -105,6 +105,12 @@ impl<C: Cells> Array<C> {
         interval_start(b as u64 + 1, self.len as u64)
     }
 
+    /// Whether the hashes from `start` up to `end` are bucket `b`'s interval.
+    pub(crate) fn is_interval(&self, b: usize, start: u64, end: u128) -> bool {
+        u128::from(start) == interval_start(b as u64, self.len as u64)
+            && end == self.interval_end(b)
+    }
+
     /// The first and the last of the buckets of `new` that may get entries of this one's bucket `b`.
     pub(crate) fn targets(&self, b: usize, new: &Self) -> (usize, usize) {
         let from = self.len as u64;

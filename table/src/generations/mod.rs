@@ -57,6 +57,53 @@ pub(crate) fn buckets_for(entries: usize) -> usize {
     entries.div_ceil(PRESIZE_FILL).max(1)
 }
 
+/// What a queued resize is for.
+#[derive(Clone, Copy)]
+enum Wish {
+    /// So many buckets, from 1 on.
+    Buckets(usize),
+    /// Room for so many entries, whatever the table's length is by then: never a reason to shrink.
+    Room(usize),
+}
+
+impl Wish {
+    /// More than any memory holds, of either.
+    const MAX: usize = usize::MAX >> 1;
+
+    /// The wish that is queued as this word; 0 is none.
+    fn of(word: usize) -> Option<Self> {
+        let n = word >> 1;
+        (word != 0).then_some(if word & 1 == 0 {
+            Self::Buckets(n)
+        } else {
+            Self::Room(n)
+        })
+    }
+
+    fn word(self) -> usize {
+        match self {
+            Self::Buckets(n) => n.min(Self::MAX) << 1,
+            Self::Room(n) => n.min(Self::MAX) << 1 | 1,
+        }
+    }
+
+    /// The length that a table of `len` buckets shall get; `None`: there is room.
+    fn length(self, len: usize) -> Option<usize> {
+        match self {
+            Self::Buckets(n) => Some(n),
+            Self::Room(n) => (n > len.saturating_mul(FILL)).then(|| buckets_for(n)),
+        }
+    }
+
+    /// This wish, and room for `entries`.
+    fn and_room(self, entries: usize) -> Self {
+        match self {
+            Self::Buckets(n) => Self::Buckets(Self::Room(entries).length(n).unwrap_or(n)),
+            Self::Room(n) => Self::Room(n.max(entries)),
+        }
+    }
+}
+
 /// All generations of one table.
 #[derive(Debug)]
 pub(crate) struct Generations<C: Cells> {
@@ -64,9 +111,9 @@ pub(crate) struct Generations<C: Cells> {
     budget: Option<Arc<Budget>>,
     /// Held to start a resize or to publish its end.
     admin: Lock<()>,
-    /// The length that a queued resize shall have; 0: none.
+    /// The [`Wish`] that is queued, as a word. Only what users ask for is queued: the fill is looked at again and again.
     wanted: AtomicUsize,
-    /// The table does not shrink by itself below this many buckets.
+    /// The table does not shrink by itself below this many buckets. Written while `admin` is held, as wishes are fulfilled.
     floor: AtomicUsize,
     /// Generations that left the root and may still be looked at.
     retired: Garbage<Box<Array<C>>>,
@@ -119,16 +166,28 @@ impl<C: Cells> Generations<C> {
         self.root.load().len
     }
 
-    /// Asks for `buckets` buckets, and does not shrink below by itself from now on.
+    /// Asks for `buckets` buckets: at once when no resize is running, else after the one that is, in place of what was queued.
+    /// Does not shrink below by itself from then on.
     pub(crate) fn resize(&self, buckets: usize) -> Result<(), AllocError> {
-        let buckets = buckets.max(1);
-        // Relaxed: a bound of the policy, protects nothing.
-        let before = self.floor.swap(buckets, Relaxed);
-        self.want(buckets).inspect_err(|_| {
-            let _ = self
-                .floor
-                .compare_exchange(buckets, before, Relaxed, Relaxed);
-        })
+        // Relaxed: ordered by the fence in `start_wanted`, and the lock.
+        self.wanted
+            .store(Wish::Buckets(buckets.max(1)).word(), Relaxed);
+        self.start_wanted()
+    }
+
+    /// Asks for room for `entries` in the table as it is going to be: a resize that is queued goes on to more if need be, never to
+    /// less. If the table grows for it, it does not shrink below by itself from then on.
+    pub(crate) fn reserve(&self, entries: usize) -> Result<(), AllocError> {
+        let room = Wish::Room(entries);
+        // Relaxed: as above.
+        let _ = self.wanted.fetch_update(Relaxed, Relaxed, |queued| {
+            Some(
+                Wish::of(queued)
+                    .map_or(room, |w| w.and_room(entries))
+                    .word(),
+            )
+        });
+        self.start_wanted()
     }
 
     /// Whether a resize is running or queued.
@@ -205,12 +264,12 @@ impl<C: Cells> Generations<C> {
         let _ = self.start_wanted();
     }
 
-    /// Starts the resize that is wanted, if any and if none is running. To be called after every store to `wanted` and every
-    /// end of a resize.
+    /// Starts the resize that is wanted, if any and if none is running. To be called after every store to `wanted`, and whenever
+    /// `admin` was left.
     fn start_wanted(&self) -> Result<(), AllocError> {
         loop {
             // On both sides of a missed meeting: between the wish and the attempt to take `admin`, and between leaving `admin`
-            // (here or in `finish`) and the look at the wish. Either whoever wants a resize finds the lock free, or
+            // (here, in `finish` or in `fit`) and the look at the wish. Either whoever wants a resize finds the lock free, or
             // whoever held it sees the wish.
             fence(order::wanted_fence());
             // Relaxed: only a hint to come in; the value is taken under the lock.
@@ -224,9 +283,13 @@ impl<C: Cells> Generations<C> {
             let t = self.root_array(guard.pinned());
             if t.next().is_none() {
                 // Relaxed: taken under the lock.
-                let len = self.wanted.swap(0, Relaxed);
-                if len != 0 && len != t.len() {
-                    self.start(t, len)?;
+                let wish = Wish::of(self.wanted.swap(0, Relaxed));
+                if let Some(len) = wish.and_then(|w| w.length(t.len())) {
+                    if len != t.len() {
+                        self.start(t, len)?;
+                    }
+                    // Relaxed: a bound of the policy, which holds the lock too.
+                    self.floor.store(len, Relaxed);
                 }
             }
             drop(admin);
@@ -248,33 +311,46 @@ impl<C: Cells> Generations<C> {
         Ok(())
     }
 
-    /// Asks for `len` buckets: at once when no resize is running, else after the one that is.
-    fn want(&self, len: usize) -> Result<(), AllocError> {
-        // Relaxed: ordered by the fence in `start_wanted`, and the lock.
-        self.wanted.store(len, Relaxed);
-        self.start_wanted()
-    }
-
-    /// Looks at the fill: asks for growth or shrinking; gives a slice of retired memory back.
+    /// Looks at the fill: grows or shrinks; gives a slice of retired memory back.
     #[cold]
     pub(crate) fn look_after(&self, entries: usize) {
+        self.fit(entries);
+        self.release(SLICE);
+    }
+
+    /// Begins to grow or to shrink if the fill asks for it, and no resize is running or queued: wishes go first, whatever their
+    /// length, and a later look finds what they have left to do. Decided while administering, so that it is of the table as it
+    /// is, and no wish that was fulfilled meanwhile is taken back.
+    fn fit(&self, entries: usize) {
         let guard = crate::rcu::pin();
-        let root = self.root_array(guard.pinned());
-        let len = root.next().unwrap_or(root).len();
+        let fits = |t: &Array<C>| t.next().is_some() || self.fitting(t.len(), entries) == t.len();
+        if fits(self.root_array(guard.pinned())) {
+            return;
+        }
+        let Some(admin) = self.admin.try_lock() else {
+            return;
+        };
+        let t = self.root_array(guard.pinned());
+        // Relaxed: a wish that is missed here is found below, and queued behind what begins now.
+        if !fits(t) && self.wanted.load(Relaxed) == 0 {
+            // A failed allocation fails no write: chains get longer, and the next look tries again.
+            let _ = self.start(t, self.fitting(t.len(), entries));
+        }
+        drop(admin);
+        let _ = self.start_wanted();
+    }
+
+    /// How many buckets a table of `len` should have by its fill.
+    fn fitting(&self, len: usize, entries: usize) -> usize {
         // Relaxed: a bound of the policy.
         let floor = self.floor.load(Relaxed);
-        let target = if entries > len.saturating_mul(FILL) {
+        if entries > len.saturating_mul(FILL) {
             len.saturating_mul(2)
         } else if entries < len * FILL / 8 && len > floor {
             (len / 4).max(floor)
         } else {
             len
-        };
-        if target != len {
-            // A failed allocation fails no write: chains get longer, and the next look tries again.
-            let _ = self.want(target);
         }
-        self.release(SLICE);
     }
 
     /// Frees up to `bytes` of arrays that no reader can reach any more. True when none is left.

@@ -4,7 +4,6 @@ use super::bucket::{MOVED, spill_of};
 use super::{InlineMap, hash_of};
 use crate::raw::local;
 use crate::rcu::Guard;
-use crate::scale::interval_start;
 use crate::sync::check::mutant;
 use alloc::vec::Vec;
 use bytemuck::NoUninit;
@@ -75,18 +74,17 @@ impl<K, V, S> core::fmt::Debug for InlineIter<'_, K, V, S> {
 impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
     /// Puts every entry with `cursor <= hash < next` into `out` and returns `next`; `None` after the last interval. The
     /// intervals of successive steps tile the hash space whatever generations they meet.
-    fn step(&self, guard: &Guard, cursor: u64, out: &mut Vec<(K, V)>) -> Option<u64> {
+    pub(super) fn step(&self, guard: &Guard, cursor: u64, out: &mut Vec<(K, V)>) -> Option<u64> {
         let mut end = u128::MAX;
         let mut array = self.generations.root_array(guard.pinned());
         loop {
             let b = array.bucket(cursor);
             // The least over *every* generation passed: a step taken in a coarser one would yield what a later step, begun
             // in a finer one, yields again.
-            let bucket_end = array.interval_end(b);
             end = if mutant("inline:end-of-last-only") {
-                bucket_end
+                array.interval_end(b)
             } else {
-                end.min(bucket_end)
+                end.min(array.interval_end(b))
             };
             let bucket = Self::bucket(array, b);
             let seen = bucket.head.ticket();
@@ -102,9 +100,7 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
                 continue;
             }
             // A whole bucket needs no look at the hashes.
-            if u128::from(cursor) != interval_start(b as u64, array.len() as u64)
-                || end != bucket_end
-            {
+            if !array.is_interval(b, cursor, end) {
                 out.retain(|(key, _)| {
                     let hash = hash_of(&self.hasher, key);
                     hash >= cursor && u128::from(hash) < end

@@ -261,8 +261,9 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
     }
 
     /// Asks for `buckets` buckets, any number from 1 on. Writers and [`maintain`](Self::maintain) move the entries. While a
-    /// resize is running the wish is queued, the last one counts. The table does not shrink by itself below the number
-    /// asked for last.
+    /// resize is running the wish is queued, the last one counts; the table neither grows nor shrinks by itself before it.
+    /// Nor does it shrink by itself below the number asked for last; it grows beyond as its entries need it.
+    /// A queued wish is given up if there is no memory for it when its turn comes.
     ///
     /// ```
     /// let map = nulls::InlineMap::from([(1u8, 1u8)]);
@@ -279,6 +280,8 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
     }
 
     /// Asks for room for `additional` more entries without growing. Writers and [`maintain`](Self::maintain) do the work.
+    /// A resize that is running or queued is followed by another one if it leaves too little room, and is left alone else:
+    /// the table never gets smaller by this.
     ///
     /// ```
     /// let map = nulls::InlineMap::<u64, u64>::new();
@@ -291,12 +294,8 @@ impl<K: NoUninit, V: NoUninit, S> InlineMap<K, V, S> {
     /// # Errors
     /// [`AllocError`] when there is no memory; the map is as before.
     pub fn reserve(&self, additional: usize) -> Result<(), AllocError> {
-        let entries = self.len().saturating_add(additional);
-        if entries > self.capacity() {
-            self.resize(buckets_for(entries))
-        } else {
-            Ok(())
-        }
+        self.generations
+            .reserve(self.len().saturating_add(additional))
     }
 
     /// The hasher.

@@ -62,6 +62,8 @@ where
     }
 }
 
+/// Copies the entries and the hasher. The limit is not copied: with writers about, an iteration can yield more entries than were
+/// there at any one time.
 impl<K, V, S> Clone for InlineMap<K, V, S>
 where
     K: NoUninit + Hash + Eq,

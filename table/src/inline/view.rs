@@ -9,6 +9,7 @@ use super::{InlineInsertError, InlineIter, InlineMap, hash_of};
 use crate::map::{DefaultHashBuilder, Equivalent};
 use crate::mem::AllocError;
 use crate::rcu::{AnyGuard, Guard};
+use alloc::vec::Vec;
 use bytemuck::NoUninit;
 use core::hash::{BuildHasher, Hash};
 
@@ -446,8 +447,22 @@ where
     pub fn clear(&self) {
         let mut cursor = Some(0);
         while let Some(hash) = cursor {
-            cursor = u64::try_from(self.map.clear_bucket(self.guard(), hash)).ok();
+            cursor = match self.map.clear_bucket(self.guard(), hash) {
+                Some(end) => u64::try_from(end).ok(),
+                None => self.clear_step(hash),
+            };
         }
+    }
+
+    /// Removes one by one what a step of an iteration finds, and returns where the next one begins.
+    #[cold]
+    fn clear_step(&self, cursor: u64) -> Option<u64> {
+        let mut entries = Vec::new();
+        let next = self.map.step(self.guard(), cursor, &mut entries);
+        for (key, _) in entries {
+            self.remove(&key);
+        }
+        next
     }
 
     /// All entries, bucket by bucket in the order of hashes. What is in the map all the time is visited exactly once, whatever

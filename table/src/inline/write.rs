@@ -320,15 +320,22 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
         }
     }
 
-    /// Removes everything from the bucket of a hash, and returns up to which hash that was everything.
-    pub(super) fn clear_bucket(&self, guard: &Guard, hash: u64) -> u128 {
-        // The least over *every* generation passed, as in a step of an iteration: further on in the bucket's interval, entries may
-        // still be in old buckets that have not moved.
-        let mut end = u128::MAX;
+    /// Removes everything from the bucket of a hash, with which its interval begins, and returns where that ends. `None`: part
+    /// of the interval is an old bucket's that may not have moved. What its mover has put here already is not here before that
+    /// bucket is MOVED, and must not be counted as gone.
+    pub(super) fn clear_bucket(&self, guard: &Guard, hash: u64) -> Option<u128> {
         loop {
+            // The least over *every* generation passed, as in a step of an iteration.
+            let mut end = u128::MAX;
+            let mut whole = false;
             let (bucket, seen) = self.open(guard.pinned(), hash, |array| {
-                end = end.min(array.interval_end(array.bucket(hash)));
+                let b = array.bucket(hash);
+                end = end.min(array.interval_end(b));
+                whole = array.is_interval(b, hash, end);
             });
+            if !whole {
+                return None;
+            }
             let head = bucket.head;
             if !head.take(seen) {
                 continue;
@@ -346,7 +353,7 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
             }
             let look = self.count.sub(guard.index(), entries as i64);
             self.assist(guard, Written { look });
-            return end;
+            return Some(end);
         }
     }
 

@@ -291,7 +291,8 @@ impl<K, V, S> HashMap<K, V, S> {
 
 impl<K: Hash, V, S: BuildHasher> HashMap<K, V, S> {
     /// Asks for room for `additional` more entries without growing. Writers and [`maintain`](Self::maintain) do the
-    /// work.
+    /// work. A resize that is running or queued is followed by another one if it leaves too little room, and is left alone
+    /// else: the table never gets smaller by this.
     ///
     /// ```
     /// let map: nulls::HashMap<u64, u64> = nulls::HashMap::new();
@@ -304,12 +305,7 @@ impl<K: Hash, V, S: BuildHasher> HashMap<K, V, S> {
     /// # Errors
     /// [`AllocError`] when there is no memory; the map is as before.
     pub fn reserve(&self, additional: usize) -> Result<(), AllocError> {
-        let entries = self.len().saturating_add(additional);
-        if entries > self.capacity() {
-            self.table.resize(Table::buckets_for(entries))
-        } else {
-            Ok(())
-        }
+        self.table.reserve(self.len().saturating_add(additional))
     }
 
     /// Shrinks the table to what its entries need, and finishes that before it returns.

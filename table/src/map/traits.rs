@@ -17,7 +17,8 @@ impl<K: fmt::Debug + Hash + Eq, V: fmt::Debug, S: BuildHasher> fmt::Debug for Ha
     }
 }
 
-/// Copies the entries and the hasher. Limits are not copied.
+/// Copies the entries and the hasher. Limits are not copied: with writers about, an iteration can yield more entries than were
+/// there at any one time.
 impl<K: Clone + Hash + Eq, V: Clone, S: BuildHasher + Clone> Clone for HashMap<K, V, S> {
     fn clone(&self) -> Self {
         let copy = Self::with_capacity_and_hasher(self.len(), self.hasher.clone());

@@ -226,8 +226,9 @@ impl Table {
     }
 
     /// Asks for `buckets` buckets, any number from 1 on. Writers and [`maintain`](Self::maintain) move the entries.
-    /// While a resize is running the wish is queued, the last one counts. The table does not shrink by itself below
-    /// the number asked for last.
+    /// While a resize is running the wish is queued, the last one counts; the table neither grows nor shrinks by itself
+    /// before it. Nor does it shrink by itself below the number asked for last; it grows beyond as its entries need it.
+    /// A queued wish is given up if there is no memory for it when its turn comes.
     ///
     /// # Errors
     /// [`AllocError`] when there is no memory for the new array; the table is as before.
@@ -242,6 +243,11 @@ impl Table {
     /// ```
     pub fn resize(&self, buckets: usize) -> Result<(), AllocError> {
         self.generations.resize(buckets)
+    }
+
+    /// Asks for room for `entries` handles, without ever making the table smaller.
+    pub(crate) fn reserve(&self, entries: usize) -> Result<(), AllocError> {
+        self.generations.reserve(entries)
     }
 
     /// Whether a resize is running or queued.
