@@ -110,7 +110,7 @@ pub const MODELS: &[Model] = &[
         proves: "an entry in a new spill line is found whole or not at all, and the others are not missed",
         floor: 50,
         outcomes: &["found", "not yet"],
-        kills: &["order:inline_ticket_load", "order:inline_leave"],
+        kills: &["order:inline_leave"],
         body: read_beside_spill,
         ..Model::DEFAULT
     },
