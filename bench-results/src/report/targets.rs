@@ -293,5 +293,6 @@ pub fn table(data: &Data) -> String {
         };
         let _ = writeln!(text, "| {} | {figure} | {reached} |", t.text);
     }
+    text.push_str(include_str!("obstacles.md"));
     text
 }
