@@ -85,6 +85,7 @@ pub const MODELS: &[Model] = &[
         proves: "an update and a removal of one key take effect one after the other",
         floor: 20,
         outcomes: &["updated, then removed", "removed first"],
+        kills: &["order:inline_ticket_load"],
         body: update_against_remove,
         ..Model::DEFAULT
     },
