@@ -24,12 +24,12 @@ impl Table {
 }
 
 impl Table {
-    /// The same as a table in Markdown.
+    /// The same as a table in Markdown. What a model said when it failed must not look like a link.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut out = String::new();
         for (n, row) in self.rows.iter().enumerate() {
-            let cells: Vec<String> = row.iter().map(|c| c.replace('|', "\\|")).collect();
+            let cells: Vec<String> = row.iter().map(|c| escaped(c)).collect();
             let _ = writeln!(out, "| {} |", cells.join(" | "));
             if n == 0 {
                 let _ = writeln!(out, "|{}", " --- |".repeat(row.len()));
@@ -37,6 +37,11 @@ impl Table {
         }
         out
     }
+}
+
+/// A cell without what Markdown would take for the end of it, or for the beginning of a link.
+fn escaped(cell: &str) -> String {
+    cell.replace('|', "\\|").replace('[', "\\[")
 }
 
 /// Puts `text` between the marks of section `name` in a document.
@@ -153,10 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn markdown_escapes_bars() {
+    fn markdown_escapes_bars_and_links() {
         let mut t = Table::new(&["a", "b"]);
-        t.row(["x|y".to_owned(), "1".to_owned()]);
-        assert_eq!(t.markdown(), "| a | b |\n| --- | --- |\n| x\\|y | 1 |\n");
+        t.row(["x|y".to_owned(), "[1]".to_owned()]);
+        assert_eq!(
+            t.markdown(),
+            "| a | b |\n| --- | --- |\n| x\\|y | \\[1] |\n"
+        );
     }
 
     #[test]
