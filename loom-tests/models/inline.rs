@@ -173,6 +173,24 @@ pub const MODELS: &[Model] = &[
         ..Model::DEFAULT
     },
     Model {
+        name: "inline/read-beside-split",
+        proves: "an entry is found while its bucket, without a spill line, is split into two",
+        floor: 20,
+        outcomes: &["found"],
+        kills: &["inline:moved-before-placed"],
+        body: || read_beside_line_move(1, 2),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "inline/read-beside-merge",
+        proves: "an entry is found while its bucket, without a spill line, goes into one with room",
+        floor: 20,
+        outcomes: &["found"],
+        kills: &["inline:moved-before-placed"],
+        body: || read_beside_line_move(2, 1),
+        ..Model::DEFAULT
+    },
+    Model {
         name: "inline/read-1-to-2-to-1",
         proves: "an entry is found though the table grows and shrinks back within one look-up, and old arrays are freed",
         fast_bound: 1,
@@ -210,7 +228,17 @@ pub const MODELS: &[Model] = &[
         limit: 300,
         floor: 50,
         outcomes: &["moved"],
+        kills: &["inline:share-without-lock"],
         body: two_movers_one_target,
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "inline/two-movers-merge",
+        proves: "two old buckets that become one move into its slots without losing an entry",
+        floor: 20,
+        outcomes: &["moved"],
+        kills: &["inline:share-without-lock"],
+        body: two_movers_merge,
         ..Model::DEFAULT
     },
     Model {
@@ -515,6 +543,17 @@ fn read_beside_move(from: usize, to: usize) {
     reader.join().unwrap();
 }
 
+fn read_beside_line_move(from: usize, to: usize) {
+    let m = map(from, &[11]);
+    m.resize(to).expect("memory");
+    let reader = beside(&m, |m| {
+        assert_eq!(m.pin().get(&11), Some(110), "a key that stays is missed");
+        saw("found");
+    });
+    m.maintain().expect("memory");
+    reader.join().unwrap();
+}
+
 fn read_there_and_back() {
     let m = map(1, &[11]);
     let reader = beside(&m, |m| {
@@ -565,6 +604,22 @@ fn two_movers_one_target() {
     assert_eq!(
         [511, 521, 611, 621].map(|k| view.get(&k)),
         [Some(5110), Some(5210), Some(6110), Some(6210)]
+    );
+    saw("moved");
+}
+
+fn two_movers_merge() {
+    let m = map(2, &[511, 611]);
+    m.resize(1).expect("memory");
+    let other = beside(&m, |m| m.pin().update(&511, |v| v + 1));
+    m.pin().update(&611, |v| v + 1);
+    other.join().unwrap();
+    m.maintain().expect("memory");
+    let view = m.pin();
+    assert_eq!(
+        [511, 611].map(|k| view.get(&k)),
+        [Some(5111), Some(6111)],
+        "an entry is lost"
     );
     saw("moved");
 }

@@ -41,6 +41,24 @@ pub const MODELS: &[Model] = &[
         ..Model::DEFAULT
     },
     Model {
+        name: "resize/read-beside-split",
+        proves: "an entry is found while its bucket, one line, is split into two",
+        floor: 10,
+        outcomes: &["found"],
+        kills: &["resize:moved-before-placed"],
+        body: || read_beside_line_move(1, 2),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/read-beside-merge",
+        proves: "an entry is found while its bucket, one line, goes into one with room",
+        floor: 10,
+        outcomes: &["found"],
+        kills: &["resize:moved-before-placed"],
+        body: || read_beside_line_move(2, 1),
+        ..Model::DEFAULT
+    },
+    Model {
         name: "resize/line-of-a-moved-bucket",
         proves: "a reader on a line of a bucket that moved, recycled into another chain, misses nothing that stays",
         floor: 50,
@@ -87,7 +105,25 @@ pub const MODELS: &[Model] = &[
         proves: "two old buckets that share a target move into it without losing an entry",
         floor: 100,
         outcomes: &["moved"],
-        body: two_movers_one_target,
+        kills: &["resize:share-without-lock"],
+        body: || two_movers_one_target(3, &[5, 6, 7]),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/two-movers-merge",
+        proves: "two old buckets that become one move into its line without losing an entry",
+        floor: 20,
+        outcomes: &["moved"],
+        kills: &["resize:share-without-lock"],
+        body: || two_movers_one_target(1, &[5, 7]),
+        ..Model::DEFAULT
+    },
+    Model {
+        name: "resize/two-movers-merge-without-room",
+        proves: "two old buckets that become one move into it, with an overflow line, without losing an entry",
+        floor: 50,
+        outcomes: &["moved"],
+        body: || two_movers_one_target(1, &[5, 6, 7, 8]),
         ..Model::DEFAULT
     },
     Model {
@@ -145,6 +181,21 @@ fn read_beside_move(from: usize, to: usize) {
     w.move_bucket_of(&rcu::pin(), 5);
     reader.join().unwrap();
     w.holds(&[1, 2, 5]);
+}
+
+fn read_beside_line_move(from: usize, to: usize) {
+    let w = Arc::new(World::new(from, spread, &[5]));
+    w.start_resize(to);
+    let reader = {
+        let w = w.clone();
+        spawn(move || {
+            assert!(w.find(&rcu::pin(), 5), "an entry that stays is missed");
+            saw("found");
+        })
+    };
+    w.move_bucket_of(&rcu::pin(), 5);
+    reader.join().unwrap();
+    w.holds(&[5]);
 }
 
 fn line_of_a_moved_bucket() {
@@ -231,10 +282,10 @@ fn remove_beside_move() {
     w.holds(&[1, 5]);
 }
 
-fn two_movers_one_target() {
-    // 5 and 6 lie in the first of two buckets, 7 in the second; all of them in the middle one of three.
-    let w = Arc::new(World::new(2, spread, &[5, 6, 7]));
-    w.start_resize(3);
+fn two_movers_one_target(to: usize, entries: &[u32]) {
+    // 5 and 6 lie in the first of two buckets, 7 and 8 in the second; all of them in the middle one of three.
+    let w = Arc::new(World::new(2, spread, entries));
+    w.start_resize(to);
     let other = {
         let w = w.clone();
         spawn(move || w.move_bucket_of(&rcu::pin(), 7))
@@ -242,7 +293,7 @@ fn two_movers_one_target() {
     w.move_bucket_of(&rcu::pin(), 5);
     other.join().unwrap();
     saw("moved");
-    w.holds(&[5, 6, 7]);
+    w.holds(entries);
 }
 
 fn read(from: usize, to: &'static [usize]) {

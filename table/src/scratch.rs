@@ -39,11 +39,6 @@ impl<T: Copy, const N: usize> Scratch<T, N> {
         Ok(())
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.len = 0;
-        self.long.clear();
-    }
-
     pub(crate) fn as_slice(&self) -> &[T] {
         if !self.long.is_empty() {
             return &self.long;
@@ -90,7 +85,6 @@ mod tests {
                 assert_eq!(s.pop(), Some(i));
             }
             assert_eq!(s.pop(), None);
-            s.clear();
             s.push(7).unwrap();
             assert_eq!(s.as_slice(), [7]);
         }

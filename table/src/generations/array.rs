@@ -35,11 +35,46 @@ pub(crate) trait Cells: Sized {
     fn release_slice(&mut self, max_bytes: usize) -> bool;
 }
 
+/// How the buckets of a generation lie to those of the generation before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The interval of each old bucket is that of so many new ones, which belong to it alone until it has moved.
+    Split(usize),
+    /// The intervals of so many old buckets are that of one new one.
+    Merge(usize),
+    /// Borders do not meet: a bucket shares targets with its neighbours.
+    Mixed,
+}
+
+impl Step {
+    fn between(from: usize, to: usize) -> Self {
+        if to.is_multiple_of(from) {
+            Self::Split(to / from)
+        } else if from.is_multiple_of(to) {
+            Self::Merge(from / to)
+        } else {
+            Self::Mixed
+        }
+    }
+
+    /// The first and the last of `to` buckets that bucket `b` of `from` has hashes in common with.
+    #[inline(always)]
+    fn targets(self, b: usize, from: usize, to: usize) -> (usize, usize) {
+        match self {
+            Self::Split(n) => (b * n, b * n + (n - 1)),
+            Self::Merge(n) => (b / n, b / n),
+            Self::Mixed => targets_by_interval(b, from, to),
+        }
+    }
+}
+
 /// A generation. Reached through the latch or through the `next` of an older generation, by pinned threads only.
 #[derive(Debug)]
 pub(crate) struct Array<C> {
     pub(crate) cells: C,
     len: usize,
+    /// How it follows on the generation before, if there was one.
+    step: Step,
     /// What the array takes of a memory limit.
     _charge: Option<Charge>,
     /// How many generations came before: the global order of two-key locking.
@@ -53,10 +88,10 @@ pub(crate) struct Array<C> {
 }
 
 impl<C: Cells> Array<C> {
-    /// The generation number `age`, of `len` buckets whose memory `cells` makes.
+    /// The generation after another one, or the first: of `len` buckets, whose memory `cells` makes.
     pub(crate) fn new(
         len: usize,
-        age: u64,
+        before: Option<&Self>,
         budget: Option<&Arc<Budget>>,
         cells: impl FnOnce() -> Result<C, AllocError>,
     ) -> Result<Box<Self>, AllocError> {
@@ -66,8 +101,9 @@ impl<C: Cells> Array<C> {
         Ok(Box::new(Self {
             cells: cells()?,
             len,
+            step: before.map_or(Step::Mixed, |b| Step::between(b.len, len)),
             _charge: charge,
-            age,
+            age: before.map_or(0, |b| b.age + 1),
             next: AtomicPtr::new(core::ptr::null_mut()),
             claim: CachePadded::new(AtomicUsize::new(0)),
             watermark: CachePadded::new(AtomicUsize::new(0)),
@@ -111,12 +147,16 @@ impl<C: Cells> Array<C> {
             && end == self.interval_end(b)
     }
 
-    /// The first and the last of the buckets of `new` that may get entries of this one's bucket `b`.
+    /// How this generation follows on the one before.
+    #[inline(always)]
+    pub(crate) fn step(&self) -> Step {
+        self.step
+    }
+
+    /// The first and the last of the buckets of `new`, the generation that follows, that may get entries of this one's bucket `b`.
+    #[inline]
     pub(crate) fn targets(&self, b: usize, new: &Self) -> (usize, usize) {
-        let from = self.len as u64;
-        let first = interval_start(b as u64, from) as u64;
-        let last = (interval_start(b as u64 + 1, from) - 1) as u64;
-        (new.bucket(first), new.bucket(last))
+        new.step.targets(b, self.len, new.len)
     }
 
     /// The head of bucket `b`.
@@ -175,5 +215,41 @@ impl<C: Cells> Array<C> {
     /// Gives part of the memory of a generation that nobody can reach back to the system. True when all is gone.
     pub(crate) fn release_slice(&mut self, max_bytes: usize) -> bool {
         self.cells.release_slice(max_bytes)
+    }
+}
+
+/// The same by the hashes themselves, whatever the lengths.
+fn targets_by_interval(b: usize, from: usize, to: usize) -> (usize, usize) {
+    let (b, from, to) = (b as u64, from as u64, to as u64);
+    let first = interval_start(b, from) as u64;
+    let last = (interval_start(b + 1, from) - 1) as u64;
+    (
+        reciprocal_scale(first, to) as usize,
+        reciprocal_scale(last, to) as usize,
+    )
+}
+
+#[cfg(all(test, not(nulls_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_of_every_step_are_those_of_the_intervals() {
+        for (from, to, step) in [
+            (1, 1, Step::Split(1)),
+            (1, 2, Step::Split(2)),
+            (3, 21, Step::Split(7)),
+            (7, 7000, Step::Split(1000)),
+            (8, 2, Step::Merge(4)),
+            (21, 3, Step::Merge(7)),
+            (1001, 1, Step::Merge(1001)),
+            (10, 11, Step::Mixed),
+            (12, 8, Step::Mixed),
+        ] {
+            assert_eq!(Step::between(from, to), step);
+            for b in 0..from {
+                assert_eq!(step.targets(b, from, to), targets_by_interval(b, from, to));
+            }
+        }
     }
 }

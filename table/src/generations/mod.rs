@@ -10,7 +10,7 @@
 mod array;
 pub(crate) mod latch;
 
-pub(crate) use array::{Array, Cells};
+pub(crate) use array::{Array, Cells, Step};
 
 use crate::budget::Budget;
 use crate::mem::{AllocError, Pages};
@@ -130,7 +130,7 @@ impl<C: Cells> Generations<C> {
         // Registering with the kernel takes tens of milliseconds in a process that has several threads already (it waits
         // for a grace period of the kernel's own): here, and not in somebody's first insert.
         let _ = crate::rcu::flavour();
-        let array = Array::<C>::new(len, 0, budget.as_ref(), || C::try_new(len, Pages::Huge))?;
+        let array = Array::<C>::new(len, None, budget.as_ref(), || C::try_new(len, Pages::Huge))?;
         let snapshot = array.snapshot();
         let _ = Box::into_raw(array);
         Ok(Self {
@@ -303,7 +303,7 @@ impl<C: Cells> Generations<C> {
 
     /// Allocates the next generation; writers move the buckets. The caller administers, and no resize is running.
     fn start(&self, t: &Array<C>, len: usize) -> Result<(), AllocError> {
-        let next = Array::new(len, t.age + 1, self.budget.as_ref(), || {
+        let next = Array::new(len, Some(t), self.budget.as_ref(), || {
             t.cells.successor(t.len(), len)
         })?;
         self.root.unsettle();

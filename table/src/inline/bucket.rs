@@ -254,6 +254,12 @@ impl<'g, K: NoUninit, V: NoUninit> Line<'g, K, V> {
             self.slot(i).copy(from);
             tags |= u64::from(tag) << (8 * i);
         }
+        self.publish(tags);
+    }
+
+    /// Sets all tags at once, those of slots that were written before among them. The caller holds the bucket's lock, or owns it.
+    #[inline(always)]
+    pub(super) fn publish(self, tags: u64) {
         self.tags.store(tags, order::inline_tags_store());
     }
 

@@ -39,8 +39,8 @@ pub(super) struct Probe<'g, K, V> {
 impl<'g, K: NoUninit, V: NoUninit> Probe<'g, K, V> {
     /// The key's slot.
     #[inline(always)]
-    fn hit(&self) -> Option<Place<'g, K, V>> {
-        self.slot.filter(|_| self.hit)
+    fn hit(&self) -> Option<&Place<'g, K, V>> {
+        self.slot.as_ref().filter(|_| self.hit)
     }
 
     /// The key's value, if it was found. Current if a commit then succeeds.
@@ -48,7 +48,7 @@ impl<'g, K: NoUninit, V: NoUninit> Probe<'g, K, V> {
     pub(super) fn value(&self) -> Option<V> {
         let (line, i) = self.hit()?;
         // SAFETY: the slot's tag was seen, so a value was stored in its one word, as every store since.
-        Some(unsafe { line.slot(i).value().assume_init() })
+        Some(unsafe { line.slot(*i).value().assume_init() })
     }
 
     /// The same as of one moment; `None` if the bucket has changed since the probe.
@@ -66,7 +66,7 @@ impl<'g, K: NoUninit, V: NoUninit> Probe<'g, K, V> {
         if !self.bucket.head.take(self.seen) {
             return None;
         }
-        line.slot(i).store_value(value);
+        line.slot(*i).store_value(value);
         self.bucket.head.leave(self.seen, spill_of(self.seen));
         Some(Written { look: false })
     }
@@ -223,7 +223,7 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
         value: &V,
     ) -> Result<Written, NotInserted> {
         debug_assert!(!probe.hit);
-        let Some((line, i)) = probe.slot else {
+        let Some((line, i)) = &probe.slot else {
             return self.insert_behind(probe, key, value);
         };
         let head = probe.bucket.head;
@@ -234,7 +234,7 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
             head.abandon(probe.seen);
             return Err(NotInserted::Full);
         };
-        line.set(i, tag_of(probe.hash), |slot| slot.store(key, value));
+        line.set(*i, tag_of(probe.hash), |slot| slot.store(key, value));
         head.leave(probe.seen, spill_of(probe.seen));
         Ok(Written { look })
     }
@@ -279,12 +279,12 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
         if !head.take(probe.seen) {
             return None;
         }
-        line.clear(i);
+        line.clear(*i);
         let look = self.count.sub(probe.stripe, 1);
         if line.handle == 0 {
             head.leave(probe.seen, spill_of(probe.seen));
         } else {
-            self.leave_spill(probe, line);
+            self.leave_spill(probe, *line);
         }
         Some(Written { look })
     }

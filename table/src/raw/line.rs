@@ -98,24 +98,30 @@ impl Line {
         self.handles[i].store(x, order::handle_set());
     }
 
-    /// Fills an empty line with at most [`SLOTS`] entries, without reading it.
+    /// Fills an empty line, without reading it.
     ///
     /// The caller owns the bucket: nobody else writes it, and readers come to it only later or from a former life of
     /// an overflow line.
     #[inline]
-    pub(crate) fn fill(&self, items: &[super::resize::Item]) {
-        debug_assert!(items.len() <= SLOTS);
-        let (mut tags, mut fractions) = (0u64, 0u64);
-        for (i, item) in items.iter().enumerate() {
-            tags |= (item.tag as u64) << (8 * i);
-            fractions |= (item.fraction as u64) << (8 * i);
-        }
+    pub(crate) fn fill(&self, entries: &Packed) {
         // Relaxed: as in `set`.
-        self.fractions.store(fractions, Relaxed);
-        self.tags.store(tags, order::tag_set());
-        for (i, item) in items.iter().enumerate() {
-            self.handles[i].store(item.handle, order::handle_set());
+        self.fractions.store(entries.fractions, Relaxed);
+        self.tags.store(entries.tags, order::tag_set());
+        for (to, &x) in self.handles.iter().zip(&entries.handles[..entries.len]) {
+            to.store(x, order::handle_set());
         }
+    }
+
+    /// Tag, fraction and handle of every entry, as the holder of the bucket's lock sees them.
+    #[inline]
+    pub(crate) fn entries_locked(&self) -> impl Iterator<Item = (u8, u8, u32)> {
+        let tags = self.tags_locked();
+        // Relaxed: as `tags_locked`.
+        let fractions = self.fractions.load(Relaxed);
+        tags.used().map(move |i| {
+            let handle = self.handles[i].load(Relaxed);
+            (tags.tag(i), (fractions >> (8 * i)) as u8, handle)
+        })
     }
 
     /// Swaps the handle of the used slot `i` for `x`: one store, so that no reader finds neither.
@@ -207,6 +213,38 @@ impl Line {
     #[inline]
     pub(crate) fn spare(&self) -> &AtomicU64 {
         &self.fractions
+    }
+}
+
+/// What a line is going to hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packed {
+    tags: u64,
+    fractions: u64,
+    /// The first `len` count.
+    handles: [u32; SLOTS],
+    len: usize,
+}
+
+impl Packed {
+    pub(crate) const EMPTY: Self = Self {
+        tags: 0,
+        fractions: 0,
+        handles: [0; SLOTS],
+        len: 0,
+    };
+
+    /// Adds an entry, at most [`SLOTS`] in all.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, tag: u8, fraction: u8, handle: u32) {
+        self.tags |= u64::from(tag) << (8 * self.len);
+        self.fractions |= u64::from(fraction) << (8 * self.len);
+        self.handles[self.len] = handle;
+        self.len += 1;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 }
 
