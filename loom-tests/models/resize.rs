@@ -21,7 +21,7 @@ pub const MODELS: &[Model] = &[
             "resize:moved-before-placed",
             "resize:wipe-before-moved",
         ],
-        body: || read_beside_move(2, 3),
+        body: || read_beside_move(2, 3, &[1, 2, 5]),
         ..Model::DEFAULT
     },
     Model {
@@ -29,7 +29,7 @@ pub const MODELS: &[Model] = &[
         proves: "an entry is found while its bucket moves to targets of its own",
         floor: 50,
         outcomes: &["found"],
-        body: || read_beside_move(1, 2),
+        body: || read_beside_move(1, 2, &[1, 2, 5]),
         ..Model::DEFAULT
     },
     Model {
@@ -37,7 +37,7 @@ pub const MODELS: &[Model] = &[
         proves: "an entry is found while its bucket moves to a coarser table",
         floor: 50,
         outcomes: &["found"],
-        body: || read_beside_move(2, 1),
+        body: || read_beside_move(2, 1, &[1, 2, 5]),
         ..Model::DEFAULT
     },
     Model {
@@ -46,7 +46,7 @@ pub const MODELS: &[Model] = &[
         floor: 10,
         outcomes: &["found"],
         kills: &["resize:moved-before-placed"],
-        body: || read_beside_line_move(1, 2),
+        body: || read_beside_move(1, 2, &[5]),
         ..Model::DEFAULT
     },
     Model {
@@ -55,7 +55,7 @@ pub const MODELS: &[Model] = &[
         floor: 10,
         outcomes: &["found"],
         kills: &["resize:moved-before-placed"],
-        body: || read_beside_line_move(2, 1),
+        body: || read_beside_move(2, 1, &[5]),
         ..Model::DEFAULT
     },
     Model {
@@ -167,9 +167,9 @@ fn spread(x: u32) -> u64 {
     hash(u64::from(x - 1), u64::from(x))
 }
 
-fn read_beside_move(from: usize, to: usize) {
-    // 1, 2 and 5 in the lower half: in the first bucket, with an overflow line.
-    let w = Arc::new(World::new(from, spread, &[1, 2, 5]));
+fn read_beside_move(from: usize, to: usize, entries: &[u32]) {
+    // 1, 2 and 5 in the lower half: in the first bucket, with an overflow line if all of them are there.
+    let w = Arc::new(World::new(from, spread, entries));
     w.start_resize(to);
     let reader = {
         let w = w.clone();
@@ -180,22 +180,7 @@ fn read_beside_move(from: usize, to: usize) {
     };
     w.move_bucket_of(&rcu::pin(), 5);
     reader.join().unwrap();
-    w.holds(&[1, 2, 5]);
-}
-
-fn read_beside_line_move(from: usize, to: usize) {
-    let w = Arc::new(World::new(from, spread, &[5]));
-    w.start_resize(to);
-    let reader = {
-        let w = w.clone();
-        spawn(move || {
-            assert!(w.find(&rcu::pin(), 5), "an entry that stays is missed");
-            saw("found");
-        })
-    };
-    w.move_bucket_of(&rcu::pin(), 5);
-    reader.join().unwrap();
-    w.holds(&[5]);
+    w.holds(entries);
 }
 
 fn line_of_a_moved_bucket() {

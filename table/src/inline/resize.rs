@@ -89,26 +89,23 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
         if spill_of(seen) != 0 {
             return false;
         }
+        let (first, last) = old.targets(b, new);
         match new.step() {
-            Step::Split(n) if n <= FAN => self.split_line(bucket, seen, old, new, b),
-            Step::Merge(_) => {
-                let (target, _) = old.targets(b, new);
-                Self::merge_line(bucket, seen, Self::bucket(new, target))
-            }
+            Step::Split(n) if n <= FAN => self.split_line(bucket, seen, new, first, last),
+            Step::Merge(_) => Self::merge_line(bucket, seen, Self::bucket(new, first)),
             _ => false,
         }
     }
 
+    /// Into the buckets of `new` from `first` to `last`.
     fn split_line(
         &self,
         bucket: Bucket<'_, K, V>,
         seen: u64,
-        old: &Array<K, V>,
         new: &Array<K, V>,
-        b: usize,
+        first: usize,
+        last: usize,
     ) -> bool {
-        // An inconsistent hasher must not lead out of the interval.
-        let (first, last) = old.targets(b, new);
         let line = bucket.line();
         let tags = line.tags();
         let targets: [_; FAN] =
@@ -122,6 +119,7 @@ impl<K: NoUninit + Hash, V: NoUninit, S: BuildHasher> InlineMap<K, V, S> {
             }
             // SAFETY: as in `seek`.
             let hash = hash_of(&self.hasher, unsafe { key.assume_init_ref() });
+            // An inconsistent hasher must not lead out of the interval.
             let n = (new.bucket(hash).clamp(first, last) - first) % FAN;
             let slot = next_free(filled[n]);
             filled[n] |= u64::from(tags.tag(i)) << (8 * slot);
